@@ -21,16 +21,136 @@ type ending struct {
 
 // A Bundle is a group of entries of one folder that belong together and move together.
 type Bundle struct {
-	Files   []int // indices into names; the first decides where all go, the rest ascend
+	Files   []int // indices into names: first the one that decides where all go, the rest ascending
 	Folders []int // indices into folders, ascending
 }
 
-// A claim is made by a companion for the file that it would follow.
+// A claim is made by a follower for the file that it would follow.
 type claim struct {
-	rules uint32
-	rank  int8 // 0 is the best: the full name, then the stem, then the stem less one language tag, ...
-	who   int  // index into names, or after them into folders
-	key   string
+	rules    uint32
+	follower int32
+	next     int32 // claim on the same name, -1 after the last
+	rank     int8  // 0 is the best: the full name, then the stem, then the stem less one language tag, ...
+	key      string
+}
+
+// A follower is an entry that could follow a file, and the best file found for it.
+type follower struct {
+	who    int // index into names, or after them into folders
+	leader int // -1 if there is none
+	rank   int8
+	exact  bool // the letters are the same, not only in lower case
+	weak   bool // by a rule for any file, which says nothing if several files have the stem
+	rivals int  // how many files a weak claim could mean
+}
+
+// claims are all claims, by the lower-case name that they are for.
+type claims struct {
+	set       *Set
+	heads     map[string]int32
+	list      []claim
+	followers []follower
+	full      uint32 // rules of all claims on a full name
+	stem      uint32 // and of those on a stem
+}
+
+func (c *claims) follower(who int) { c.followers = append(c.followers, follower{who: who, leader: -1}) }
+
+// add makes a claim for the last follower.
+func (c *claims) add(rules uint32, rank int8, key string) {
+	if rank == 0 {
+		c.full |= rules
+	} else {
+		c.stem |= rules
+	}
+	var buf [256]byte
+	folded := fold(buf[:0], key)
+	next, ok := c.heads[string(folded)]
+	if !ok {
+		next = -1
+	}
+	c.heads[string(folded)] = int32(len(c.list))
+	c.list = append(c.list, claim{rules, int32(len(c.followers) - 1), next, rank, key})
+}
+
+// follow adds the claims of a file that could follow another by the given rules. stem is its name without the extension.
+func (c *claims) follow(who int, stem string, rules uint32) {
+	var full, same, tagged uint32
+	for bit, rule := range c.set.companions {
+		mask := rules & (1 << bit)
+		if mask == 0 || rule.numbered && !numbered(stem) {
+			continue
+		}
+		if rule.full {
+			full |= mask
+		}
+		if rule.stem {
+			same |= mask
+		}
+		if rule.tags {
+			tagged |= mask
+		}
+	}
+	if full != 0 {
+		// A full name tells by its own extension whether it can be followed.
+		_, ext := c.set.Split(stem)
+		full &= c.set.lookup(ext).accepts
+	}
+	if full|same == 0 {
+		return
+	}
+	c.follower(who)
+	if full != 0 {
+		c.add(full, 0, stem)
+	}
+	if same != 0 {
+		c.add(same, 1, stem)
+	}
+	for rank := int8(2); tagged != 0 && rank < 5; rank++ {
+		dot := strings.LastIndexByte(stem, '.')
+		if dot <= 0 || !languageTag(stem[dot+1:]) {
+			break
+		}
+		stem = stem[:dot]
+		c.add(tagged, rank, stem)
+	}
+}
+
+// offer lets those who claim key, the full name or the stem of names[j], take names[j] if nothing better was offered.
+func (c *claims) offer(names []string, j int, key string, full bool, e extension) {
+	var buf [256]byte
+	next, ok := c.heads[string(fold(buf[:0], key))]
+	for ; ok && next >= 0; next = c.list[next].next {
+		cl := &c.list[next]
+		f := &c.followers[cl.follower]
+		rules := cl.rules & e.accepts
+		if !full {
+			// Two companions of one kind follow the same file, not each other.
+			rules &^= e.companion
+		}
+		if rules == 0 || f.who == j || (cl.rank == 0) != full {
+			continue
+		}
+		exact, weak := cl.key == key, !full && rules&^c.set.anyFile == 0
+		if weak {
+			f.rivals++
+		}
+		better := true
+		switch {
+		case f.leader < 0:
+		case weak != f.weak:
+			better = f.weak
+		case cl.rank != f.rank:
+			better = cl.rank < f.rank
+		case exact != f.exact:
+			better = exact
+		default:
+			better = names[j] < names[f.leader]
+		}
+		if better {
+			f.leader, f.rank, f.exact, f.weak = j, cl.rank, exact, weak
+		}
+	}
 }
 
 // Bundles finds what belongs together among the files and the folders of one folder: subtitles and their film, raw photos
@@ -40,167 +160,81 @@ type claim struct {
 //
 // The time is linear in the number of names, and only names that could follow another one cost memory.
 func (s *Set) Bundles(names, folders []string) []Bundle {
-	claims := map[string][]claim{}
-	for i, name := range names {
-		stem, ext := s.Split(name)
-		if e := s.lookup(ext); e.companion != 0 {
-			s.claim(claims, i, stem, e.companion)
+	var accepted, wanted uint32
+	for _, name := range names {
+		_, ext := s.Split(name)
+		e := s.lookup(ext)
+		accepted |= e.accepts
+		wanted |= e.companion
+	}
+	possible := accepted & wanted
+	c := claims{set: s, heads: map[string]int32{}}
+	if possible != 0 {
+		for i, name := range names {
+			stem, ext := s.Split(name)
+			if rules := s.lookup(ext).companion & possible; rules != 0 {
+				c.follow(i, stem, rules)
+			}
 		}
 	}
 	for i, name := range folders {
 		for _, e := range s.endings {
 			cut := len(name) - len(e.suffix)
-			if cut > 0 && strings.EqualFold(name[cut:], e.suffix) {
-				add(claims, name[:cut], claim{rules: e.rule, rank: 1, who: len(names) + i})
+			if cut > 0 && e.rule&accepted != 0 && strings.EqualFold(name[cut:], e.suffix) {
+				c.follower(len(names) + i)
+				c.add(e.rule, 1, name[:cut])
 			}
 		}
 	}
-	if len(claims) == 0 {
+	if len(c.followers) == 0 {
 		return nil
-	}
-
-	type choice struct {
-		leader int // -1: none
-		rank   int8
-		exact  bool
-		rivals int
-		unique bool
-	}
-	choices := map[int]choice{}
-	offer := func(j int, key string, full bool, e extension) {
-		var buf [256]byte
-		for _, c := range claims[string(fold(buf[:0], key))] {
-			rules := c.rules & e.accepts
-			if rules == 0 || c.who == j || (c.rank == 0) != full {
-				continue
-			}
-			if !full {
-				// Two companions of one kind follow the same file, not each other.
-				if rules &^= e.companion; rules == 0 {
-					continue
-				}
-			}
-			now := choice{leader: j, rank: c.rank, exact: c.key == key, rivals: 1}
-			now.unique = !full && rules&^s.anyFile == 0
-			old, ok := choices[c.who]
-			if !ok {
-				choices[c.who] = now
-				continue
-			}
-			rivals := old.rivals
-			if old.unique && now.unique {
-				rivals++
-			}
-			switch {
-			case old.unique != now.unique:
-				if old.unique {
-					old = now
-				}
-			case now.rank != old.rank:
-				if now.rank < old.rank {
-					old = now
-				}
-			case now.exact != old.exact:
-				if now.exact {
-					old = now
-				}
-			case names[j] < names[old.leader]:
-				old = now
-			}
-			old.rivals = rivals
-			choices[c.who] = old
-		}
 	}
 	for j, name := range names {
 		stem, ext := s.Split(name)
 		e := s.lookup(ext)
-		offer(j, name, true, e)
-		offer(j, stem, false, e)
+		if e.accepts&c.full != 0 {
+			c.offer(names, j, name, true, e)
+		}
+		if e.accepts&c.stem != 0 {
+			c.offer(names, j, stem, false, e)
+		}
 	}
 
-	leader := func(who int) int {
-		c, ok := choices[who]
-		if !ok || c.unique && c.rivals > 1 {
-			return -1
+	leaders := make(map[int]int, len(c.followers))
+	for _, f := range c.followers {
+		if f.leader >= 0 && !(f.weak && f.rivals > 1) {
+			leaders[f.who] = f.leader
 		}
-		return c.leader
 	}
-	groups := map[int]*Bundle{}
-	for who := range choices {
-		root := leader(who)
-		if root < 0 {
+	var out []Bundle
+	index := make(map[int]int)
+	for _, f := range c.followers {
+		root, ok := leaders[f.who]
+		if !ok {
 			continue
 		}
-		// The companion rules form no cycle, but a bound costs nothing.
+		// The rules form no cycle, but a bound costs nothing.
 		for range len(s.companions) {
-			next := leader(root)
-			if next < 0 || next == who {
+			next, ok := leaders[root]
+			if !ok || next == f.who {
 				break
 			}
 			root = next
 		}
-		b := groups[root]
-		if b == nil {
-			b = &Bundle{Files: []int{root}}
-			groups[root] = b
+		i, ok := index[root]
+		if !ok {
+			i = len(out)
+			index[root] = i
+			out = append(out, Bundle{Files: []int{root}})
 		}
-		if who < len(names) {
-			b.Files = append(b.Files, who)
+		if f.who < len(names) {
+			out[i].Files = append(out[i].Files, f.who)
 		} else {
-			b.Folders = append(b.Folders, who-len(names))
+			out[i].Folders = append(out[i].Folders, f.who-len(names))
 		}
-	}
-	out := make([]Bundle, 0, len(groups))
-	for _, b := range groups {
-		slices.Sort(b.Files[1:])
-		slices.Sort(b.Folders)
-		out = append(out, *b)
 	}
 	slices.SortFunc(out, func(a, b Bundle) int { return a.Files[0] - b.Files[0] })
 	return out
-}
-
-// claim notes the names of the files that the companion names[i], without its extension, could follow.
-func (s *Set) claim(claims map[string][]claim, i int, stem string, rules uint32) {
-	var full, same, tagged uint32
-	for bit, c := range s.companions {
-		rule := uint32(1) << bit
-		if rules&rule == 0 || c.numbered && !numbered(stem) {
-			continue
-		}
-		if c.full {
-			full |= rule
-		}
-		if c.stem {
-			same |= rule
-		}
-		if c.tags {
-			tagged |= rule
-		}
-	}
-	// A full name tells by its own extension whether it can be followed.
-	_, ext := s.Split(stem)
-	if full &= s.lookup(ext).accepts; full != 0 {
-		add(claims, stem, claim{rules: full, who: i})
-	}
-	if same != 0 {
-		add(claims, stem, claim{rules: same, rank: 1, who: i})
-	}
-	for rank := int8(2); tagged != 0 && rank < 5; rank++ {
-		dot := strings.LastIndexByte(stem, '.')
-		if dot <= 0 || !languageTag(stem[dot+1:]) {
-			break
-		}
-		stem = stem[:dot]
-		add(claims, stem, claim{rules: tagged, rank: rank, who: i})
-	}
-}
-
-func add(claims map[string][]claim, key string, c claim) {
-	c.key = key
-	var buf [256]byte
-	folded := string(fold(buf[:0], key))
-	claims[folded] = append(claims[folded], c)
 }
 
 // numbered reports whether a camera could have given this name: three digits or more.

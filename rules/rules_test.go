@@ -462,7 +462,7 @@ func BenchmarkBundles(b *testing.B) {
 		what string
 		exts []string
 	}{
-		{"unrelated", []string{"jpg", "pdf", "txt", "mkv", "zip", "mp3", "json"}},
+		{"unrelated", []string{"jpg", "pdf", "txt", "mp4", "zip", "mp3", "json"}},
 		{"one-companion-in-seven", []string{"jpg", "pdf", "srt", "mkv", "zip", "mp3", "json"}},
 		{"photos", []string{"cr2", "jpg", "xmp"}},
 	} {
