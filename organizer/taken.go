@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bep/imagemeta"
@@ -18,29 +19,30 @@ import (
 // header's creation time: that is UTC by definition, and its date can be off by one near midnight.
 
 const (
-	takenBytes = 4 << 20 // read from one file, at most
-	takenReads = 20_000  // reads and seeks in one file, at most
+	takenBytes = 4 << 20  // read from one file, at most
+	takenReads = 20_000   // reads and seeks in one file, at most
+	headBytes  = 16 << 10 // read first: in most photos enough
 	maxXMP     = 1 << 20
 )
 
+var heads = sync.Pool{New: func() any { return new([headBytes]byte) }}
+
 // taken reads when a photo or video was taken from its content, which alone decides the format; ext is used only to keep
 // away from files whose creation time is not that of a picture, such as music. It reports false if there is no such time
-// or it is not plausible. It reads at most a few MiB however large or broken the file is.
+// or it is not plausible. size is the file's, in bytes. It reads at most a few MiB however large or broken the file is.
 func taken(r io.ReadSeeker, size int64, ext string) (time.Time, bool) {
 	switch strings.ToLower(ext) {
 	case "m4a", "m4b", "m4r", "aax", "aaxc", "m4p":
 		return time.Time{}, false
 	}
-	var head [32]byte
-	if _, err := r.Seek(0, io.SeekStart); err != nil {
-		return time.Time{}, false
-	}
-	n, err := io.ReadFull(r, head[:])
+	head := heads.Get().(*[headBytes]byte)
+	defer heads.Put(head)
+	n, err := io.ReadFull(r, head[:min(size, headBytes)])
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return time.Time{}, false
 	}
 	b := head[:n]
-	in := &frugalReader{r: r, bytes: takenBytes, calls: takenReads}
+	in := &frugalReader{r: r, head: b, behind: int64(n), bytes: takenBytes, calls: takenReads}
 	switch {
 	case has(b, 0, "\xff\xd8\xff"):
 		return takenFromImage(in, imagemeta.JPEG)
@@ -51,9 +53,10 @@ func taken(r io.ReadSeeker, size int64, ext string) (time.Time, bool) {
 	case has(b, 0, "II*\x00"), has(b, 0, "MM\x00*"): // TIFF and most raw formats
 		return takenFromImage(in, imagemeta.TIFF)
 	case has(b, 0, "IIRO"), has(b, 0, "IIRS"), has(b, 0, "IIU\x00"), has(b, 0, "MMOR"): // ORF, RW2: TIFF by another number
-		in.magic = "II*\x00"
 		if b[0] == 'M' {
-			in.magic = "MM\x00*"
+			copy(b, "MM\x00*")
+		} else {
+			copy(b, "II*\x00")
 		}
 		return takenFromImage(in, imagemeta.TIFF)
 	case has(b, 0, "FUJIFILMCCD-RAW"):
@@ -78,14 +81,16 @@ func has(b []byte, at int, magic string) bool {
 	return len(b) >= at+len(magic) && string(b[at:at+len(magic)]) == magic
 }
 
-// frugalReader fails after a number of bytes and calls, so that no file, whatever it claims, costs more than that. It is
-// a bound on work rather than on time: the answer must not depend on how busy the machine is.
+// frugalReader serves the beginning of a file from memory and fails after a number of bytes and calls, so that no file,
+// whatever it claims, costs more than that. It is a bound on work rather than on time: the answer must not depend on how
+// busy the machine is.
 type frugalReader struct {
-	r     io.ReadSeeker
-	bytes int64
-	calls int
-	magic string // shown in place of the first bytes
-	at    int64
+	r      io.ReadSeeker
+	head   []byte
+	at     int64 // of the next byte
+	behind int64 // where r stands
+	bytes  int64
+	calls  int
 }
 
 var errTooMuch = errors.New("too much to read")
@@ -95,9 +100,18 @@ func (f *frugalReader) Read(p []byte) (int, error) {
 		return 0, errTooMuch
 	}
 	p = p[:min(int64(len(p)), f.bytes)]
-	n, err := f.r.Read(p)
-	if f.at < int64(len(f.magic)) {
-		copy(p[:n], f.magic[f.at:])
+	var n int
+	var err error
+	if f.at < int64(len(f.head)) {
+		n = copy(p, f.head[f.at:])
+	} else {
+		if f.behind != f.at {
+			if f.behind, err = f.r.Seek(f.at, io.SeekStart); err != nil {
+				return 0, err
+			}
+		}
+		n, err = f.r.Read(p)
+		f.behind += int64(n)
 	}
 	f.at += int64(n)
 	f.bytes -= int64(n)
@@ -108,11 +122,22 @@ func (f *frugalReader) Seek(offset int64, whence int) (int64, error) {
 	if f.calls--; f.calls < 0 {
 		return 0, errTooMuch
 	}
-	n, err := f.r.Seek(offset, whence)
-	if err == nil {
-		f.at = n
+	switch whence {
+	case io.SeekCurrent:
+		offset += f.at
+	case io.SeekEnd:
+		end, err := f.r.Seek(0, io.SeekEnd)
+		if err != nil {
+			return 0, err
+		}
+		f.behind = end
+		offset += end
 	}
-	return n, err
+	if offset < 0 {
+		return 0, errors.New("seek before the beginning")
+	}
+	f.at = offset
+	return offset, nil
 }
 
 // readAt fills p from offset on.
@@ -469,8 +494,8 @@ func parseTaken(s string) (time.Time, bool) {
 		}
 		// A fraction of a second is parsed although no layout has one. UTC, or an offset that is also this
 		// machine's would be in its zone.
-		if t, err := time.ParseInLocation("2006-01-02 "+layout, day+" "+clock, time.UTC); err == nil {
-			return t, plausible(t)
+		if t, err := time.ParseInLocation("2006-01-02 "+layout, day+" "+clock, time.UTC); err == nil && plausible(t) {
+			return t, true
 		}
 	}
 	return time.Time{}, false

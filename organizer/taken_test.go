@@ -243,7 +243,7 @@ func TestTakenFrugal(t *testing.T) {
 		if got, ok := taken(m, int64(len(data)), ""); ok {
 			t.Errorf("%s: %s", name, got)
 		}
-		if m.bytes > takenBytes+64 || m.calls > takenReads+2 {
+		if m.bytes > takenBytes+headBytes || m.calls > takenReads+2 {
 			t.Errorf("%s: %d bytes in %d reads", name, m.bytes, m.calls)
 		}
 	}
@@ -333,7 +333,7 @@ func FuzzTaken(f *testing.F) {
 		if ok != !got.IsZero() || ok && !plausible(got) {
 			t.Fatal(got, ok)
 		}
-		if m.bytes > takenBytes+64 || m.calls > takenReads+2 {
+		if m.bytes > takenBytes+headBytes || m.calls > takenReads+2 {
 			t.Fatalf("%d bytes in %d reads", m.bytes, m.calls)
 		}
 	})
