@@ -237,8 +237,12 @@ func (s *Set) Bundles(names, folders []string) []Bundle {
 	return out
 }
 
-// numbered reports whether a camera could have given this name: three digits or more.
+// numbered reports whether a phone or camera gave this name: IMG, and three digits or more. Other names are too often
+// equal by chance (file001.jpg, file001.mov).
 func numbered(stem string) bool {
+	if len(stem) < 3 || !strings.EqualFold(stem[:3], "IMG") {
+		return false
+	}
 	n := 0
 	for i := range len(stem) {
 		if '0' <= stem[i] && stem[i] <= '9' {

@@ -226,8 +226,8 @@ func (s *Set) Disguised(name string) bool {
 		return false
 	}
 	_, ext = s.Split(strings.TrimRightFunc(stem, blank))
-	k, _ := s.ByExtension(ext)
-	return k != nil && k.lure
+	k, sure := s.ByExtension(ext)
+	return sure && k.lure
 }
 
 // blank reports whether r leaves no mark on a screen.

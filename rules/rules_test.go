@@ -221,7 +221,7 @@ func TestDisguised(t *testing.T) {
 		"a.docx.js": false, "letter.doc.vbs": true, "x.zip.bat": true, "photo.jpg.lnk": true, "a.pdf.exe ": true,
 		"a.pdf_____.exe": true, "film.mp4.com": true, "exe\u202efdp.jpg": true, "statement.csv.cmd": true,
 		"setup.exe": false, "setup.v1.2.exe": false, "invoice.pdf": false, "a.exe.pdf": false, "": false, ".exe": false,
-		"node.js.exe": false, "com.example.text.apk": false, "www.example.com": false, "deploy.yaml.sh": false,
+		"node.js.exe": false, "talk.key.exe": false, "com.example.text.apk": false, "www.example.com": false, "deploy.yaml.sh": false,
 		"photo.jpg.xmp": false,
 	} {
 		if got := Builtin().Disguised(name); got != want {
@@ -304,7 +304,7 @@ func TestBundles(t *testing.T) {
 		{"IMG_1.JPG IMG_1.CR2.xmp IMG_1.JPG.xmp IMG_1.CR2", "", "IMG_1.CR2 IMG_1.JPG IMG_1.CR2.xmp IMG_1.JPG.xmp"},
 		{"IMG_0001.HEIC IMG_0001.MOV IMG_0001.AAE", "", "IMG_0001.HEIC IMG_0001.MOV IMG_0001.AAE"},
 		{"IMG_0001.JPG IMG_0001.MOV", "", "IMG_0001.JPG IMG_0001.MOV"},
-		{"holiday.jpg holiday.mov", "", ""},
+		{"holiday.jpg holiday.mov file001.jpg file001.mov", "", ""},
 		{"photo.jpg photo.jpg.json data.json data.jpg", "", "photo.jpg photo.jpg.json"},
 		{"a.iso a.iso.sha256 b.pdf b.asc c.pdf c.txt c.asc README README.asc", "", "a.iso a.iso.sha256|b.pdf b.asc|README README.asc"},
 		{"a.tar.gz a.tar.gz.sig a.tar.gz.torrent", "", "a.tar.gz a.tar.gz.sig"},
