@@ -44,7 +44,8 @@ type Kind struct {
 	// Index is dense and counts from 0, which is the kind of files that nothing else claims.
 	Index int
 
-	lure bool
+	// Lure marks the types that people open without a thought, so that programs like to look like them.
+	Lure bool
 }
 
 type extension struct {
@@ -227,7 +228,7 @@ func (s *Set) Disguised(name string) bool {
 	}
 	_, ext = s.Split(strings.TrimRightFunc(stem, blank))
 	k, sure := s.ByExtension(ext)
-	return sure && k.lure
+	return sure && k.Lure
 }
 
 // blank reports whether r leaves no mark on a screen.
@@ -390,7 +391,7 @@ func parse(source []byte) (*Set, error) {
 			return nil, err
 		}
 		for _, k := range kinds {
-			k.lure = true
+			k.Lure = true
 		}
 	}
 	for _, c := range doc.Companions {

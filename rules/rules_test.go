@@ -40,7 +40,7 @@ func TestBuiltin(t *testing.T) {
 			t.Errorf("Split(x.%s) = %q, %q", e, stem, ext)
 		}
 	}
-	if diff := cmp.Diff([]string{"Documents", "Images", "Videos", "Audio", "Books", "Archives", "Installers", "Disk Images",
+	if diff := cmp.Diff([]string{"Documents", "Images", "Videos", "Audio", "Books", "Archives", "Installers", "Disk images",
 		"Code", "Data", "3D Models", "Fonts", "Torrents", "Other"}, s.Categories()); diff != "" {
 		t.Error(diff)
 	}
@@ -129,11 +129,11 @@ func TestByExtension(t *testing.T) {
 		{"epub", "Books/E-books", true}, {"fb2.zip", "Books/E-books", true},
 		{"dmg", "Installers/macOS installers", true}, {"deb", "Installers/Linux packages", true},
 		{"exe", "Installers/Windows programs", true}, {"apk", "Installers/Mobile apps", true},
-		{"appimage", "Installers/Programs", true}, {"iso", "Disk Images/Disk images", true},
+		{"appimage", "Installers/Programs", true}, {"iso", "Disk images/Disk images", true},
 		{"go", "Code/Source code", true}, {"makefile", "Code/Source code", true}, {"README", "Documents/Text", true},
 		{"ts", "Code/Web code", false}, {"d.ts", "Code/Web code", true}, {"key", "Documents/Presentations", false},
 		{"numbers", "Documents/Spreadsheets", false}, {"pages", "Documents/Word documents", false},
-		{"img", "Disk Images/Disk images", false}, {"img.xz", "Disk Images/Disk images", true},
+		{"img", "Disk images/Disk images", false}, {"img.xz", "Disk Images/Disk images", true},
 		{"com", "Installers/Programs", false}, {"db", "Data/Databases", false}, {"dat", "Data/Other data", false},
 		{"sql.gz", "Data/Databases", true}, {"csv.ZST", "Data/Tables", true}, {"sub", "Videos/Subtitles", false},
 		{"torrent", "Torrents/Torrents", true}, {"ttf", "Fonts/Fonts", true}, {"lnk", "Other/Launchers", true},

@@ -1,0 +1,441 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+)
+
+// Action is what a step does to the disk.
+type Action uint8
+
+// The actions. Their numbers are part of the file format.
+const (
+	Mkdir    Action = 1 + iota // make the folder To in ToDir
+	Rmdir                      // remove the empty folder From in FromDir
+	Rename                     // rename within a file system, never replacing
+	Move                       // across file systems: copy, verify, rename into place, unlink the source
+	Copy                       // the same without the unlink
+	Uncopy                     // remove the copy From in FromDir that a Copy made; To in ToDir is its original
+	Trash                      // Rename into a trash folder, with the .trashinfo beside it
+	Untrash                    // Rename out of it
+	Link                       // make To in ToDir a hard link of From in FromDir
+	Unlink                     // remove the hard link From in FromDir that a Link made; To in ToDir is the file that stays
+	Exchange                   // swap two names of one file system; File is what comes to bear the name To
+)
+
+var actionNames = [...]string{"", "mkdir", "rmdir", "rename", "move", "copy", "uncopy", "trash", "untrash", "link", "unlink", "exchange"}
+
+func (a Action) String() string {
+	if int(a) < len(actionNames) {
+		return actionNames[a]
+	}
+	return fmt.Sprintf("action %d", uint8(a))
+}
+
+// Places reports whether the action leaves a user's file at To (and so counts as a file moved).
+func (a Action) Places() bool {
+	switch a {
+	case Rename, Move, Copy, Trash, Untrash:
+		return true
+	}
+	return false
+}
+
+// Identity is what tells a file from every other: inode and birth time within a file system, with size and time of
+// modification to see that it was edited since.
+type Identity struct {
+	Ino   uint64
+	Born  int64 // birth time in ns since 1970, 0 where the file system has none
+	Size  int64 // bytes
+	Mtime int64 // ns since 1970
+	Mode  uint32
+}
+
+// SameFile reports whether two identities of one file system are one file, edited or not.
+func (a Identity) SameFile(b Identity) bool { return a.Ino == b.Ino && a.Born == b.Born && a.Ino != 0 }
+
+// Folder is a folder that steps of an operation refer to, as it was before the operation touched it.
+type Folder struct {
+	Path   string // absolute, clean
+	Volume uint64 // file system id that is the same after a reboot (statfs f_fsid), 0 if unknown
+	Ino    uint64 // 0: did not exist
+	Mtime  int64
+	Atime  int64
+}
+
+// Step is one change to the disk, as intended before it is made.
+type Step struct {
+	No      int64 // 1, 2, 3, ... within the operation
+	Action  Action
+	FromDir *Folder
+	From    string // name in FromDir
+	ToDir   *Folder
+	To      string // name in ToDir
+	File    Identity
+	Ref     int64  // undo and redo: the step of the operation they are about
+	Meta    []byte // what else it takes to reverse the step (attributes of a removed folder)
+	Label   string // category or rule
+	Unit    int64  // steps of one unit stand or fall together (a bundle), 0 if alone
+}
+
+// FromPath and ToPath are absolute; "" where the action has no such side.
+func (s *Step) FromPath() string { return s.FromDir.join(s.From) }
+func (s *Step) ToPath() string   { return s.ToDir.join(s.To) }
+
+func (f *Folder) join(name string) string {
+	if f == nil {
+		return ""
+	}
+	return filepath.Join(f.Path, name)
+}
+
+// State is what became of a step.
+type State uint8
+
+// The states. Their numbers are part of the file format.
+const (
+	Done    State = 1 + iota // as intended; not written, it is what a settled step is unless told otherwise
+	Skipped                  // not done, on purpose; nothing changed
+	Failed                   // not done, because of an error; nothing changed
+	NotDone                  // not reached: interrupted before it
+	Lost                     // after a crash neither name holds the file: somebody else changed it
+	Copying                  // a temporary copy may exist under the step's hidden name
+	Copied                   // the temporary copy is complete and on disk; Ino, Born and Hash tell which it is
+	Unknown                  // of a running operation, or of one that nobody has settled yet
+)
+
+var stateNames = [...]string{"", "done", "skipped", "failed", "not done", "lost", "copying", "copied", "unknown"}
+
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// Outcome is what became of Count steps beginning with No.
+type Outcome struct {
+	No, Count int64
+	State     State
+	Err       string
+	Ino       uint64 // of the new file, when content was copied
+	Born      int64
+	Hash      []byte // BLAKE3 of the content, when it was copied
+}
+
+// A files event is: version, folders, steps. Folders are front-coded; numbers are varints; inode, birth and
+// modification time are differences to the step before, since neighbours are alike. So a move costs its name and some
+// twenty bytes.
+const stepsVersion = 1
+
+const (
+	hasTo = 1 << iota // To differs from From
+	hasFromDir
+	hasToDir
+	hasRef
+	hasMeta
+	newLabel
+	hasUnit
+	newMode
+)
+
+type encoder struct{ b []byte }
+
+func (e *encoder) uint(v uint64) { e.b = binary.AppendUvarint(e.b, v) }
+func (e *encoder) int(v int64)   { e.b = binary.AppendVarint(e.b, v) }
+func (e *encoder) string(s string) {
+	e.uint(uint64(len(s)))
+	e.b = append(e.b, s...)
+}
+
+func encodeSteps(steps []Step) []byte {
+	index := map[*Folder]uint64{}
+	var folders []*Folder
+	add := func(f *Folder) {
+		if f == nil {
+			return
+		}
+		if _, ok := index[f]; !ok {
+			index[f] = uint64(len(folders))
+			folders = append(folders, f)
+		}
+	}
+	for i := range steps {
+		add(steps[i].FromDir)
+		add(steps[i].ToDir)
+	}
+	e := encoder{make([]byte, 0, 64+48*len(steps))}
+	e.uint(stepsVersion)
+	e.uint(uint64(len(folders)))
+	last := ""
+	for _, f := range folders {
+		n := 0
+		for n < len(last) && n < len(f.Path) && last[n] == f.Path[n] {
+			n++
+		}
+		e.uint(uint64(n))
+		e.string(f.Path[n:])
+		e.uint(f.Volume)
+		e.uint(f.Ino)
+		e.int(f.Mtime)
+		e.int(f.Atime - f.Mtime)
+		last = f.Path
+	}
+	e.uint(uint64(len(steps)))
+	var prev Step
+	for i := range steps {
+		s := &steps[i]
+		var flags uint64
+		set := func(on bool, bit uint64) {
+			if on {
+				flags |= bit
+			}
+		}
+		set(s.To != s.From, hasTo)
+		set(s.FromDir != nil, hasFromDir)
+		set(s.ToDir != nil, hasToDir)
+		set(s.Ref != 0, hasRef)
+		set(len(s.Meta) > 0, hasMeta)
+		set(s.Label != prev.Label, newLabel)
+		set(s.Unit != 0, hasUnit)
+		set(s.File.Mode != prev.File.Mode, newMode)
+		e.b = append(e.b, byte(s.Action), byte(flags))
+		e.int(s.No - prev.No)
+		if s.FromDir != nil {
+			e.uint(index[s.FromDir])
+		}
+		if s.ToDir != nil {
+			e.uint(index[s.ToDir])
+		}
+		e.string(s.From)
+		if flags&hasTo != 0 {
+			e.string(s.To)
+		}
+		e.int(int64(s.File.Ino - prev.File.Ino))
+		e.int(s.File.Born - prev.File.Born)
+		e.uint(uint64(s.File.Size))
+		e.int(s.File.Mtime - prev.File.Mtime)
+		if flags&newMode != 0 {
+			e.uint(uint64(s.File.Mode))
+		}
+		if flags&hasRef != 0 {
+			e.int(s.Ref - prev.Ref)
+		}
+		if flags&hasMeta != 0 {
+			e.string(string(s.Meta))
+		}
+		if flags&newLabel != 0 {
+			e.string(s.Label)
+		}
+		if flags&hasUnit != 0 {
+			e.uint(uint64(s.Unit))
+		}
+		ref := prev.Ref
+		prev = *s
+		if s.Ref == 0 {
+			prev.Ref = ref
+		}
+	}
+	return e.b
+}
+
+var errShort = errors.New("event cut short")
+
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.err, d.b = errShort, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) int() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.err, d.b = errShort, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.err = errShort
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) string() string {
+	n := d.uint()
+	if n > uint64(len(d.b)) {
+		d.err, d.b = errShort, nil
+		return ""
+	}
+	s := string(d.b[:n])
+	d.b = d.b[n:]
+	return s
+}
+
+// count reads a number of things that take at least size bytes each, so that a damaged number cannot ask for more
+// memory than the event could fill.
+func (d *decoder) count(size int) int {
+	n := d.uint()
+	if n > uint64(len(d.b)/size+1) {
+		d.err, d.b = errShort, nil
+		return 0
+	}
+	return int(n)
+}
+
+func decodeSteps(b []byte) ([]Step, error) {
+	d := decoder{b: b}
+	if v := d.uint(); v != stepsVersion {
+		return nil, fmt.Errorf("steps of version %d, this forg knows %d", v, stepsVersion)
+	}
+	folders := make([]*Folder, d.count(6))
+	last := ""
+	for i := range folders {
+		n := d.uint()
+		if n > uint64(len(last)) {
+			return nil, errShort
+		}
+		f := &Folder{Path: last[:n] + d.string(), Volume: d.uint(), Ino: d.uint(), Mtime: d.int()}
+		f.Atime = f.Mtime + d.int()
+		folders[i], last = f, f.Path
+	}
+	folder := func() *Folder {
+		i := d.uint()
+		if i >= uint64(len(folders)) {
+			d.err = errShort
+			return nil
+		}
+		return folders[i]
+	}
+	steps := make([]Step, d.count(8))
+	var prev Step
+	for i := range steps {
+		s := &steps[i]
+		s.Action = Action(d.byte())
+		flags := uint64(d.byte())
+		s.No = prev.No + d.int()
+		if flags&hasFromDir != 0 {
+			s.FromDir = folder()
+		}
+		if flags&hasToDir != 0 {
+			s.ToDir = folder()
+		}
+		s.From = d.string()
+		s.To = s.From
+		if flags&hasTo != 0 {
+			s.To = d.string()
+		}
+		s.File.Ino = prev.File.Ino + uint64(d.int())
+		s.File.Born = prev.File.Born + d.int()
+		s.File.Size = int64(d.uint())
+		s.File.Mtime = prev.File.Mtime + d.int()
+		s.File.Mode = prev.File.Mode
+		if flags&newMode != 0 {
+			s.File.Mode = uint32(d.uint())
+		}
+		if flags&hasRef != 0 {
+			s.Ref = prev.Ref + d.int()
+		}
+		if flags&hasMeta != 0 {
+			s.Meta = []byte(d.string())
+		}
+		s.Label = prev.Label
+		if flags&newLabel != 0 {
+			s.Label = d.string()
+		}
+		if flags&hasUnit != 0 {
+			s.Unit = int64(d.uint())
+		}
+		if d.err != nil {
+			return nil, d.err
+		}
+		ref := prev.Ref
+		prev = *s
+		if s.Ref == 0 {
+			prev.Ref = ref
+		}
+	}
+	return steps, d.err
+}
+
+func encodeOutcomes(outs []Outcome) []byte {
+	e := encoder{}
+	e.uint(stepsVersion)
+	e.uint(uint64(len(outs)))
+	var no int64
+	for _, o := range outs {
+		e.int(o.No - no)
+		e.int(max(o.Count, 1))
+		e.b = append(e.b, byte(o.State))
+		e.string(o.Err)
+		e.uint(o.Ino)
+		e.int(o.Born)
+		e.string(string(o.Hash))
+		no = o.No
+	}
+	return e.b
+}
+
+func decodeOutcomes(b []byte) ([]Outcome, error) {
+	d := decoder{b: b}
+	if v := d.uint(); v != stepsVersion {
+		return nil, fmt.Errorf("outcomes of version %d, this forg knows %d", v, stepsVersion)
+	}
+	outs := make([]Outcome, d.count(7))
+	var no int64
+	for i := range outs {
+		o := &outs[i]
+		o.No = no + d.int()
+		o.Count = d.int()
+		o.State = State(d.byte())
+		o.Err, o.Ino, o.Born, o.Hash = d.string(), d.uint(), d.int(), []byte(d.string())
+		no = o.No
+	}
+	return outs, d.err
+}
+
+// FolderTime is when a folder was last changed, once an operation was through with it.
+type FolderTime struct {
+	Path  string
+	Mtime int64
+}
+
+func encodeFolderTimes(times []FolderTime) []byte {
+	e := encoder{}
+	e.uint(stepsVersion)
+	e.uint(uint64(len(times)))
+	for _, t := range times {
+		e.string(t.Path)
+		e.int(t.Mtime)
+	}
+	return e.b
+}
+
+func decodeFolderTimes(b []byte) ([]FolderTime, error) {
+	d := decoder{b: b}
+	if v := d.uint(); v != stepsVersion {
+		return nil, fmt.Errorf("folder times of version %d, this forg knows %d", v, stepsVersion)
+	}
+	times := make([]FolderTime, d.count(2))
+	for i := range times {
+		times[i] = FolderTime{d.string(), d.int()}
+	}
+	return times, d.err
+}

@@ -1,0 +1,804 @@
+package organizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"forg/journal"
+)
+
+// Result is what a run did.
+type Result struct {
+	ID       int64 // of the operation; 0 when nothing was to do
+	UUID     string
+	Kind     string
+	Status   journal.Status
+	Moved    int64
+	Skipped  int64
+	Failed   int64
+	Bytes    int64 // of the files moved
+	Problems []Problem
+	Notes    []Problem // done, but worth telling: edited since, attributes that could not be kept
+}
+
+// RunOptions say how to carry out steps.
+type RunOptions struct {
+	Command  string   // as the person typed it, for the history
+	Conflict Conflict // for names that are taken by the time their move comes
+	Verify   bool     // read copies back from the disk and compare, before the original goes
+	Trash    func(dir *Dir) (TrashDir, error)
+	Undoes   int64 // the operation that the run is about, for undo and redo
+	// Step is told of every step that placed a file or failed to.
+	Step func(s *journal.Step, err error)
+	// Progress is told of files and bytes done.
+	Progress func(files, bytes int64)
+}
+
+// runner carries out steps. It is the only code that changes a user's files, in this order: a batch of intents is made
+// durable, then its steps are carried out while the intents of the next are written; what did not go as intended is
+// written with the batch after. At the end the folders are made durable, and only then the operation is finished.
+type runner struct {
+	j     *journal.Journal
+	w     *journal.Writer
+	opt   RunOptions
+	undo  bool // files may have been edited since; taken names are conflicts to report
+	cache *folderCache
+	res   *Result
+
+	no      int64
+	outs    []journal.Outcome
+	last    journal.Step // last step that was carried out
+	seen    map[*journal.Folder]bool
+	filled  map[string]*journal.Folder
+	emptied map[string]*journal.Folder
+	tail    []journal.Step   // folders to remove, when all else is done
+	retry   [][]journal.Step // steps that need a second try under other conditions
+	numbers map[place]int    // last number tried for a name that was taken
+	remade  map[string]folderAttributes
+	dropped map[int64]bool   // units of which a member failed
+	unit    []journal.Step   // members of the current unit that were carried out
+	sameAs  map[int64]string // steps that remove a duplicate: the file it must equal
+	fatal   error            // no further step may be carried out
+}
+
+func newRunner(ctx context.Context, j *journal.Journal, kind, root string, planned int64, opt RunOptions) (*runner, error) {
+	w, err := j.Begin(ctx, kind, root, opt.Command, planned, opt.Undoes)
+	if err != nil {
+		return nil, err
+	}
+	return &runner{
+		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
+		seen: map[*journal.Folder]bool{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{},
+		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, sameAs: map[int64]string{},
+	}, nil
+}
+
+// Apply carries out a plan, as one operation of the journal. When ctx ends it finishes the move in hand. The error is of
+// the journal or of ctx; what went wrong with single files is in Result.Problems.
+func Apply(ctx context.Context, j *journal.Journal, p *Plan, opt RunOptions) (*Result, error) {
+	r, err := newRunner(ctx, j, "organize", p.Root, int64(len(p.Moves)), opt)
+	if err != nil {
+		return nil, err
+	}
+	return r.run(ctx, p.steps(r.sameAs), nil)
+}
+
+// steps turns a plan into steps, in order: folders to make, moves, folders to remove.
+func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
+	return func(yield func(journal.Step) bool) {
+		folders := make([]*journal.Folder, len(p.Folders))
+		made := make(map[string]*journal.Folder, len(p.Folders))
+		index := make(map[string]int, len(p.Folders))
+		for i := range p.Folders {
+			folders[i] = &p.Folders[i].ID
+			made[p.Folders[i].Path] = folders[i]
+			index[p.Folders[i].Path] = i
+		}
+		need := make([]bool, len(p.Folders))
+		for i := range p.Moves {
+			at, ok := int(p.Moves[i].To), true
+			for ok && !need[at] && !p.Folders[at].Exists {
+				need[at] = true
+				at, ok = index[filepath.Dir(p.Folders[at].Path)]
+			}
+		}
+		order := make([]int, 0, len(p.Folders))
+		for i := range p.Folders {
+			if need[i] {
+				order = append(order, i)
+			}
+		}
+		slices.SortFunc(order, func(a, b int) int { return strings.Compare(p.Folders[a].Path, p.Folders[b].Path) })
+		for _, i := range order {
+			f := &p.Folders[i]
+			up := made[filepath.Dir(f.Path)]
+			if up == nil {
+				up = &journal.Folder{Path: filepath.Dir(f.Path)}
+			}
+			if !yield(journal.Step{Action: journal.Mkdir, ToDir: up, To: filepath.Base(f.Path), File: journal.Identity{Mode: f.perm()}}) {
+				return
+			}
+		}
+		placed := map[Ref]*Move{}
+		if len(p.SameAs) > 0 {
+			for i := range p.Moves {
+				placed[p.Moves[i].File] = &p.Moves[i]
+			}
+		}
+		for i := range p.Moves {
+			m := &p.Moves[i]
+			dir, name := p.from(m, placed, made)
+			s := journal.Step{Action: m.Action, FromDir: dir, From: name, ToDir: folders[m.To], To: p.Name(m),
+				File: identity(p.Tree.File(m.File)), Label: p.Labels[m.Label], Unit: int64(m.Unit)}
+			if original, ok := p.SameAs[m.File]; ok && m.Action == journal.Trash {
+				path := p.Tree.Path(original)
+				if to := placed[original]; to != nil && to.Action != journal.Link {
+					path = p.Target(to)
+				}
+				sameAs[int64(i)] = path
+				s.Ref = -1 - int64(i) // the runner turns it into the step's number
+			}
+			if !yield(s) {
+				return
+			}
+		}
+		for _, i := range p.Prune {
+			d := &p.Tree.Dirs[i]
+			if !yield(journal.Step{Action: journal.Rmdir, FromDir: parentOf(p.Tree, d.Path, made), From: filepath.Base(d.Path),
+				File: journal.Identity{Ino: d.ID.Ino}, Label: "Prune", Meta: attributesOf(d)}) {
+				return
+			}
+		}
+	}
+}
+
+// from is where a move takes its file from: its place in the tree or, for a hard link, where its original has gone.
+func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Folder) (*journal.Folder, string) {
+	if m.Action == journal.Link {
+		if to := placed[m.File]; to != nil && to.Action != journal.Link {
+			return &p.Folders[to.To].ID, p.Name(to)
+		}
+	}
+	d := &p.Tree.Dirs[p.Tree.DirOf(m.File)]
+	if f, ok := made[d.Path]; ok { // one folder, one value, or it would be journaled twice
+		return f, p.Tree.Name(m.File)
+	}
+	return &d.ID, p.Tree.Name(m.File)
+}
+
+func parentOf(t *Tree, path string, made map[string]*journal.Folder) *journal.Folder {
+	up := filepath.Dir(path)
+	if f, ok := made[up]; ok {
+		return f
+	}
+	f := &journal.Folder{Path: up}
+	if id, _, err := statDir(up); err == nil {
+		*f = id
+	}
+	made[up] = f
+	return f
+}
+
+// run carries out the steps and then finish, which may make last changes before the operation gets its last word.
+func (r *runner) run(ctx context.Context, steps func(func(journal.Step) bool), finish func(*journal.Finish) error) (*Result, error) {
+	defer r.cache.close()
+	r.stream(ctx, steps)
+	for round := 0; len(r.retry) > 0 && round < 100 && r.fatal == nil && ctx.Err() == nil; round++ {
+		again := r.retry
+		r.retry = nil
+		r.stream(ctx, slices.Values(slices.Concat(again...)))
+	}
+	for _, steps := range r.retry { // given up
+		for i := range steps {
+			r.problem(&steps[i], errExists)
+		}
+	}
+	if r.fatal == nil && ctx.Err() == nil && len(r.tail) > 0 {
+		tail := r.tail
+		r.tail = nil
+		r.batch(ctx, tail)
+	}
+	if r.w.ID() == 0 {
+		return r.res, errors.Join(r.fatal, ctx.Err())
+	}
+	return r.res, r.finish(ctx, finish)
+}
+
+// stream carries out steps batch by batch; the next batch is committed while the current one is carried out.
+func (r *runner) stream(ctx context.Context, steps func(func(journal.Step) bool)) {
+	type committed struct {
+		steps []journal.Step
+		err   error
+	}
+	var flight chan committed
+	size := journal.BatchSize()
+	batch := make([]journal.Step, 0, size)
+	spare := make([]journal.Step, 0, size)
+	commit := func() {
+		// The first batch is durable before anything moves; after it one batch is always ahead.
+		if len(batch) == 0 {
+			return
+		}
+		outs := r.outs
+		r.outs = nil
+		c := make(chan committed, 1)
+		b := batch
+		go func() { c <- committed{b, r.w.Commit(context.WithoutCancel(ctx), b, outs)} }()
+		flight, batch = c, spare[:0]
+	}
+	land := func() []journal.Step {
+		if flight == nil {
+			return nil
+		}
+		c := <-flight
+		flight = nil
+		if c.err != nil {
+			r.fatal = c.err
+			return nil
+		}
+		return c.steps
+	}
+	for s := range steps {
+		if s.Action == journal.Rmdir {
+			r.tail = append(r.tail, s)
+			continue
+		}
+		r.number(&s)
+		batch = append(batch, s)
+		if len(batch) == size {
+			ready := land()
+			commit()
+			r.carryOut(ctx, ready)
+			spare = ready
+			if r.fatal != nil || ctx.Err() != nil {
+				break
+			}
+		}
+	}
+	ready := land()
+	if r.fatal == nil && ctx.Err() == nil {
+		commit()
+	}
+	r.carryOut(ctx, ready)
+	r.carryOut(ctx, land())
+}
+
+func (r *runner) number(s *journal.Step) {
+	r.no++
+	s.No = r.no
+	if s.Ref < 0 {
+		if path, ok := r.sameAs[-1-s.Ref]; ok {
+			delete(r.sameAs, -1-s.Ref)
+			r.sameAs[-s.No] = path
+		}
+		s.Ref = 0
+	}
+}
+
+// batch commits and carries out a few steps.
+func (r *runner) batch(ctx context.Context, steps []journal.Step) {
+	for len(steps) > 0 && r.fatal == nil && ctx.Err() == nil {
+		part := steps[:min(len(steps), journal.BatchSize())]
+		steps = steps[len(part):]
+		for i := range part {
+			r.number(&part[i])
+		}
+		outs := r.outs
+		r.outs = nil
+		if err := r.w.Commit(context.WithoutCancel(ctx), part, outs); err != nil {
+			r.fatal = err
+			return
+		}
+		r.carryOut(ctx, part)
+	}
+}
+
+// carryOut makes the changes of a batch whose intents are durable.
+func (r *runner) carryOut(ctx context.Context, steps []journal.Step) {
+	var planned, surprised []journal.Step // to copy: known before, or found out by the kernel's refusal
+	flush := func() {
+		if len(planned) > 0 {
+			r.copyAll(ctx, planned, false)
+			planned = planned[:0]
+		}
+	}
+	var bytes int64
+	for i := range steps {
+		s := &steps[i]
+		if ctx.Err() != nil || r.fatal != nil {
+			flush()
+			r.outs = append(r.outs, journal.Outcome{No: s.No, Count: int64(len(steps) - i), State: journal.NotDone})
+			r.copyAll(ctx, surprised, true)
+			return
+		}
+		if s.Unit != 0 && r.dropped[s.Unit] {
+			r.skip(s, errCompanion)
+			continue
+		}
+		if s.Action == journal.Move || s.Action == journal.Copy {
+			if r.conflict(s, r.check(s)) {
+				continue
+			}
+			planned = append(planned, *s)
+			if bytes += s.File.Size; bytes > copyBatchBytes {
+				flush()
+				bytes = 0
+			}
+			continue
+		}
+		flush()
+		err := r.carryOne(s)
+		if errors.Is(err, errCrossDevice) && s.Action == journal.Rename && !isDir(s.File.Mode) {
+			surprised = append(surprised, *s)
+			continue
+		}
+		r.settleStep(s, err)
+	}
+	flush()
+	r.copyAll(ctx, surprised, true)
+}
+
+var (
+	errCompanion = errors.New("a file that belongs to it could not be moved, so all of them stay")
+	errChanged   = errors.New("it was changed while forg was working")
+	errReplaced  = errors.New("another file has taken its place; it was not touched")
+	errGone      = errors.New("it is not there any more")
+	errDirMoved  = errors.New("its folder is not the one that was scanned")
+	errDiffers   = errors.New("its content differs from the file it was taken for a duplicate of")
+)
+
+// carryOne makes one change that needs no copying.
+func (r *runner) carryOne(s *journal.Step) error {
+	switch s.Action {
+	case journal.Mkdir:
+		return r.mkdir(s)
+	case journal.Rmdir:
+		return r.rmdir(s)
+	}
+	if err := r.check(s); err != nil {
+		return err
+	}
+	from, err := r.dir(s.FromDir)
+	if err != nil {
+		return err
+	}
+	switch s.Action {
+	case journal.Uncopy, journal.Unlink:
+		return r.removeTwin(s, from)
+	}
+	to, err := r.dir(s.ToDir)
+	if err != nil {
+		return err
+	}
+	r.changed(s)
+	switch s.Action {
+	case journal.Rename:
+		return renameNoReplace(from, s.From, to, s.To)
+	case journal.Trash:
+		return trash(r.j.Now(), s, from, to)
+	case journal.Untrash:
+		return untrash(s, from, to)
+	case journal.Link:
+		return link(from, s.From, to, s.To)
+	}
+	return fmt.Errorf("%s: forg does not know this action", s.Action)
+}
+
+// dir opens a folder and makes sure, the first time, that it is the one the plan was made for.
+func (r *runner) dir(f *journal.Folder) (*folder, error) {
+	h, err := r.cache.get(f.Path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open folder %s: %w", f.Path, errNoFolder)
+		}
+		return nil, fmt.Errorf("open folder %s: %w", f.Path, err)
+	}
+	if !r.seen[f] {
+		r.seen[f] = true
+		if f.Ino != 0 && !r.undo {
+			if m, err := h.self(); err != nil || m.Ino != f.Ino {
+				return nil, fmt.Errorf("open folder %s: %w", f.Path, errDirMoved)
+			}
+		}
+	}
+	return h, nil
+}
+
+var errNoFolder = errors.New("it does not exist")
+
+func (r *runner) changed(s *journal.Step) {
+	if s.ToDir != nil && (r.last.ToDir != s.ToDir || r.filled[s.ToDir.Path] == nil) {
+		r.filled[s.ToDir.Path] = s.ToDir
+	}
+	if s.FromDir != nil && s.Action != journal.Copy && s.Action != journal.Link && (r.last.FromDir != s.FromDir || r.emptied[s.FromDir.Path] == nil) {
+		r.emptied[s.FromDir.Path] = s.FromDir
+	}
+	r.last = *s
+}
+
+// check makes sure that the file in question is still the one the step was intended for.
+func (r *runner) check(s *journal.Step) error {
+	from, err := r.dir(s.FromDir)
+	if err != nil {
+		return err
+	}
+	now, err := from.stat(s.From)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errGone
+	case err != nil:
+		return err
+	case s.Action == journal.Link:
+		if !now.SameFile(s.File) {
+			return errReplaced
+		}
+		return nil
+	case r.undo:
+		return r.checkUndo(s, from, now)
+	case isDir(s.File.Mode):
+		if !now.SameFile(s.File) || !isDir(now.Mode) {
+			return errChanged
+		}
+		return nil
+	case !now.SameFile(s.File) || now.Size != s.File.Size || now.Mtime != s.File.Mtime || !isRegular(now.Mode):
+		return errChanged
+	}
+	if path, ok := r.sameAs[-s.No]; ok {
+		if same, err := sameBytes(s.FromPath(), path); err != nil {
+			return err
+		} else if !same {
+			return errDiffers
+		}
+	}
+	return nil
+}
+
+func (r *runner) mkdir(s *journal.Step) error {
+	up, err := r.dir(s.ToDir)
+	if err != nil {
+		return err
+	}
+	perm := s.File.Mode & 0o7777
+	if perm == 0 {
+		perm = 0o777
+	}
+	r.changed(s)
+	if err := up.mkdir(s.To, perm); err != nil {
+		if errors.Is(err, errExists) {
+			if m, serr := up.stat(s.To); serr == nil && isDir(m.Mode) {
+				// Somebody else made it, so it is not ours to remove.
+				r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped})
+				return errSettled
+			}
+		}
+		return err
+	}
+	if len(s.Meta) > 0 {
+		if err := r.remake(s.ToPath(), s.Meta); err != nil {
+			r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), err})
+		}
+	}
+	if m, err := up.stat(s.To); err == nil {
+		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Done, Ino: m.Ino, Born: m.Born})
+	}
+	return nil
+}
+
+// errSettled says that what became of a step is already noted.
+var errSettled = errors.New("settled")
+
+// rmdir removes a folder if, and only if, it is empty and the one that was meant.
+func (r *runner) rmdir(s *journal.Step) error {
+	up, err := r.dir(s.FromDir)
+	if err == nil {
+		var m meta
+		if m, err = up.stat(s.From); err == nil && s.File.Ino != 0 && m.Ino != s.File.Ino {
+			err = errReplaced
+		}
+	}
+	if err == nil {
+		r.cache.forget(s.FromPath())
+		r.changed(s)
+		err = up.rmdir(s.From)
+	}
+	if err != nil { // not empty, or no longer there: no file is concerned, so nobody needs to hear of it
+		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
+		return errSettled
+	}
+	delete(r.filled, s.FromPath())
+	delete(r.emptied, s.FromPath())
+	return nil
+}
+
+// settleStep notes what became of a step.
+func (r *runner) settleStep(s *journal.Step, err error) {
+	if errors.Is(err, errSettled) {
+		return
+	}
+	if err == nil {
+		if s.Unit != 0 {
+			if len(r.unit) > 0 && r.unit[0].Unit != s.Unit {
+				r.unit = r.unit[:0]
+			}
+			r.unit = append(r.unit, *s)
+		}
+		r.placed(s)
+		return
+	}
+	if r.conflict(s, err) {
+		return
+	}
+	r.fail(s, err)
+}
+
+func (r *runner) placed(s *journal.Step) {
+	if !s.Action.Places() {
+		return
+	}
+	r.res.Moved++
+	r.res.Bytes += s.File.Size
+	if r.opt.Step != nil {
+		r.opt.Step(s, nil)
+	}
+	if r.opt.Progress != nil {
+		r.opt.Progress(r.res.Moved, r.res.Bytes)
+	}
+}
+
+// conflict deals with errors that a second step under other conditions may overcome, and with those that are no
+// failure. It reports whether it did.
+func (r *runner) conflict(s *journal.Step, err error) bool {
+	switch {
+	case err == nil:
+		return false
+	case errors.Is(err, errNoFolder) && r.undo && s.ToDir != nil && s.Action.Places():
+		if steps := r.missingFolders(s.ToDir.Path); steps != nil {
+			r.replaced(s)
+			r.retry = append(r.retry, append(steps, again(*s)))
+			return true
+		}
+	case errors.Is(err, errExists) && s.Unit == 0 && s.Action.Places():
+		if steps, ok := r.giveWay(s); ok {
+			r.replaced(s)
+			r.retry = append(r.retry, steps)
+			return true
+		}
+	}
+	if err != nil {
+		r.fail(s, err)
+	}
+	return true
+}
+
+func again(s journal.Step) journal.Step { s.No = 0; return s }
+
+// replaced notes that a step was not done because another does its work.
+func (r *runner) replaced(s *journal.Step) {
+	r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: "tried again"})
+}
+
+// missingFolders are the steps that make the folders that lead to path.
+func (r *runner) missingFolders(path string) []journal.Step {
+	var steps []journal.Step
+	for ; ; path = filepath.Dir(path) {
+		if _, err := lstat(path); err == nil || filepath.Dir(path) == path {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		up := &journal.Folder{Path: filepath.Dir(path)}
+		if id, _, err := statDir(up.Path); err == nil {
+			*up = id
+		}
+		steps = append(steps, journal.Step{Action: journal.Mkdir, ToDir: up, To: filepath.Base(path)})
+	}
+	slices.Reverse(steps)
+	return steps
+}
+
+// giveWay finds steps that bring a file to its folder although its name is taken, if the options allow it.
+func (r *runner) giveWay(s *journal.Step) ([]journal.Step, bool) {
+	there, err := lstat(s.ToPath())
+	if err != nil {
+		return []journal.Step{again(*s)}, errors.Is(err, fs.ErrNotExist) // free again
+	}
+	switch {
+	case r.opt.Conflict == ConflictRename:
+		key := place{s.ToDir.Path, s.To}
+		n := max(r.numbers[key]+1, 2)
+		stem, ext := splitName(s.To)
+		t := again(*s)
+		for ; ; n++ {
+			t.To = numberedName(stem, ext, n)
+			if _, err := lstat(t.ToPath()); errors.Is(err, fs.ErrNotExist) {
+				break
+			} else if err != nil {
+				return nil, false
+			}
+		}
+		r.numbers[key] = n
+		return []journal.Step{t}, true
+	case r.opt.Conflict == ConflictOverwrite, r.opt.Conflict == ConflictNewer && s.File.Mtime > there.Mtime:
+		if !r.undo || r.opt.Trash == nil || !isRegular(there.Mode) {
+			return nil, false
+		}
+		id, dev, err := statDir(s.ToDir.Path)
+		if err != nil {
+			return nil, false
+		}
+		t, err := r.opt.Trash(&Dir{Path: s.ToDir.Path, ID: id, Dev: dev})
+		if err != nil {
+			return nil, false
+		}
+		var steps []journal.Step
+		for _, dir := range []string{t.Files, t.Info} {
+			if dir != "" {
+				for _, m := range r.missingFolders(dir) {
+					m.File.Mode = 0o700
+					steps = append(steps, m)
+				}
+			}
+		}
+		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: s.To, File: there.Identity}
+		stem, ext := splitName(s.To)
+		for n := 2; ; n++ {
+			if _, err := lstat(away.ToPath()); errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			away.To = numberedName(stem, ext, n)
+		}
+		return append(steps, away, again(*s)), true
+	}
+	return nil, false
+}
+
+func (r *runner) skip(s *journal.Step, err error) {
+	r.res.Skipped++
+	r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
+	r.tell(s, err)
+}
+
+func (r *runner) fail(s *journal.Step, err error) {
+	if errors.Is(err, errReplaced) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo {
+		r.res.Skipped++
+		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
+	} else {
+		r.res.Failed++
+		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Failed, Err: err.Error()})
+	}
+	r.tell(s, err)
+	if s.Unit != 0 {
+		r.dropUnit(s.Unit)
+	}
+}
+
+// problem is fail for a step that was never tried under its own number.
+func (r *runner) problem(s *journal.Step, err error) {
+	if s.Action == journal.Mkdir {
+		return
+	}
+	r.res.Failed++
+	r.tell(s, err)
+}
+
+func (r *runner) tell(s *journal.Step, err error) {
+	path := s.FromPath()
+	if path == "" {
+		path = s.ToPath()
+	}
+	r.res.Problems = append(r.res.Problems, Problem{path, fmt.Errorf("%s %s: %w", verb(s), path, withTarget(err, s))})
+	if r.opt.Step != nil && s.Action.Places() {
+		r.opt.Step(s, err)
+	}
+}
+
+func verb(s *journal.Step) string {
+	if s.Action == journal.Rename {
+		return "move"
+	}
+	return s.Action.String()
+}
+
+func withTarget(err error, s *journal.Step) error {
+	if errors.Is(err, errExists) {
+		return fmt.Errorf("%s exists: %w", s.ToPath(), err)
+	}
+	return cause(err)
+}
+
+// dropUnit takes the members of a unit that were moved back to where they were, since another could not follow.
+func (r *runner) dropUnit(unit int64) {
+	r.dropped[unit] = true
+	for i := len(r.unit) - 1; i >= 0; i-- {
+		s := r.unit[i]
+		if s.Unit != unit || s.Action != journal.Rename {
+			continue
+		}
+		from, err := r.dir(s.FromDir)
+		if err == nil {
+			var to *folder
+			if to, err = r.dir(s.ToDir); err == nil {
+				err = renameNoReplace(to, s.To, from, s.From)
+			}
+		}
+		if err != nil {
+			r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), fmt.Errorf("take %s back to its companions: %w", s.ToPath(), err)})
+			continue
+		}
+		r.res.Moved--
+		r.res.Bytes -= s.File.Size
+		r.skip(&s, errCompanion)
+	}
+	r.unit = r.unit[:0]
+}
+
+// finish makes everything durable and gives the operation its last word.
+func (r *runner) finish(ctx context.Context, last func(*journal.Finish) error) error {
+	f := journal.Finish{Moved: r.res.Moved, Skipped: r.res.Skipped, Failed: r.res.Failed, Bytes: r.res.Bytes}
+	switch {
+	case r.fatal != nil || ctx.Err() != nil:
+		f.Status = journal.Interrupted
+	case r.res.Failed > 0 && r.res.Moved == 0:
+		f.Status = journal.FailedOp
+	case len(r.res.Problems) > 0:
+		f.Status = journal.Partial
+	default:
+		f.Status = journal.Completed
+	}
+	r.res.ID, r.res.Status = r.w.ID(), f.Status
+	var err error
+	if last != nil {
+		err = last(&f)
+	}
+	err = errors.Join(err, r.syncFolders())
+	for _, set := range []map[string]*journal.Folder{r.filled, r.emptied} {
+		for path := range set {
+			if h, err := r.cache.get(path); err == nil {
+				if m, err := h.self(); err == nil {
+					f.Folders = append(f.Folders, journal.FolderTime{Path: path, Mtime: m.Mtime})
+				}
+			}
+		}
+	}
+	if err == nil && r.fatal == nil {
+		err = r.w.Finish(context.WithoutCancel(ctx), r.outs, f)
+	}
+	return errors.Join(r.fatal, err, ctx.Err())
+}
+
+// fewFolders is up to how many folders are synced one by one; beyond it the whole file system is.
+const fewFolders = 64
+
+// syncFolders makes the names in every folder durable: first where files came to, then where they left, so that a power
+// cut can leave a file under both names but never under none.
+func (r *runner) syncFolders() error {
+	for _, set := range []map[string]*journal.Folder{r.filled, r.emptied} {
+		synced := map[uint64]bool{}
+		for path := range set {
+			h, err := r.cache.get(path)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errLinkInPath) {
+				continue // removed since, by its owner
+			}
+			if err != nil {
+				return fmt.Errorf("sync folder %s: %w", path, err)
+			}
+			if len(set) <= fewFolders {
+				err = h.sync()
+			} else if m, serr := h.self(); serr != nil {
+				err = serr
+			} else if !synced[m.Dev] {
+				synced[m.Dev] = true
+				err = h.syncAll()
+			}
+			if err != nil {
+				return fmt.Errorf("sync folder %s: %w", path, err)
+			}
+		}
+	}
+	return nil
+}

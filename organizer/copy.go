@@ -1,0 +1,348 @@
+package organizer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/zeebo/blake3"
+
+	"forg/journal"
+)
+
+// copyBatchBytes bounds how much is copied before the originals of a batch go: the disk holds both until then.
+const copyBatchBytes = 256 << 20
+
+// tempName is the hidden name of a step's unfinished copy. It tells whose it is after a crash.
+func tempName(op string, no int64) string { return fmt.Sprintf("%s%s-%d", tempPrefix, op[len(op)-12:], no) }
+
+// copying is a file on its way to another file system (or, to be copied, anywhere).
+type copying struct {
+	step *journal.Step
+	from *folder
+	to   *folder
+	temp string
+	was  meta // of the source, when it was opened
+	made meta // of the copy
+	hash []byte
+	err  error
+}
+
+// copyAll carries content over: copies under hidden names, makes them durable together (a sync for each would cost five
+// times as much), records which files they are, renames them into place, and only then removes the originals.
+// unforeseen says that the steps' intents were those of renames, so that recovery must be told of the hidden names.
+func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen bool) {
+	if len(steps) == 0 {
+		return
+	}
+	if unforeseen {
+		outs := make([]journal.Outcome, len(steps))
+		for i := range steps {
+			outs[i] = journal.Outcome{No: steps[i].No, Count: 1, State: journal.Copying}
+		}
+		if err := r.w.Commit(context.WithoutCancel(ctx), nil, outs); err != nil {
+			r.fatal = err
+			return
+		}
+	}
+	all := make([]*copying, 0, len(steps))
+	for i := range steps {
+		c := &copying{step: &steps[i]}
+		if c.step.Unit != 0 && r.dropped[c.step.Unit] {
+			r.skip(c.step, errCompanion)
+			continue
+		}
+		if c.err = ctx.Err(); c.err == nil {
+			c.err = r.copyOne(ctx, c)
+		}
+		if c.err != nil && c.step.Unit != 0 {
+			r.dropped[c.step.Unit] = true
+		}
+		all = append(all, c)
+	}
+	for _, c := range all {
+		if c.err == nil && c.step.Unit != 0 && r.dropped[c.step.Unit] {
+			c.err = errCompanion
+		}
+		if c.err != nil {
+			r.giveUp(c)
+		}
+	}
+	ready := all[:0]
+	for _, c := range all {
+		if c.err == nil {
+			ready = append(ready, c)
+		}
+	}
+	if len(ready) == 0 {
+		return
+	}
+	if err := r.syncCopies(ready); err != nil {
+		r.fatal = err // what a sync could not write is unknown, so nothing more is done: the originals are all there
+		return
+	}
+	outs := make([]journal.Outcome, len(ready))
+	for i, c := range ready {
+		outs[i] = journal.Outcome{No: c.step.No, Count: 1, State: journal.Copied, Ino: c.made.Ino, Born: c.made.Born, Hash: c.hash}
+	}
+	if err := r.w.Commit(context.WithoutCancel(ctx), nil, outs); err != nil {
+		r.fatal = err
+		return
+	}
+	for _, c := range ready {
+		if c.err = renameNoReplace(c.to, c.temp, c.to, c.step.To); c.err != nil {
+			r.giveUp(c)
+			continue
+		}
+		r.changed(c.step)
+	}
+	if !r.syncTargets(ready) {
+		return
+	}
+	for _, c := range ready {
+		if c.err == nil {
+			r.removeOriginal(c)
+		}
+	}
+}
+
+// copyOne makes the hidden copy.
+func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
+	s := c.step
+	if c.from, err = r.dir(s.FromDir); err != nil {
+		return err
+	}
+	if c.to, err = r.dir(s.ToDir); err != nil {
+		return err
+	}
+	src, err := c.from.open(s.From)
+	if err != nil {
+		return cause(err)
+	}
+	defer src.Close()
+	if c.was, err = statFile(src); err != nil {
+		return err
+	}
+	if !isRegular(c.was.Mode) || !r.undo && (!c.was.SameFile(s.File) || c.was.Size != s.File.Size || c.was.Mtime != s.File.Mtime) {
+		return errChanged
+	}
+	if c.was.Nlink > 1 && s.Action != journal.Copy {
+		return errLinked
+	}
+	c.temp = tempName(r.res.UUID, s.No)
+	dst, err := c.to.create(c.temp)
+	if err != nil {
+		if errors.Is(err, errExists) {
+			err = fmt.Errorf("create %s: %w", c.temp, err)
+		}
+		c.temp = ""
+		return err
+	}
+	defer func() {
+		if e := dst.Close(); err == nil {
+			err = e
+		}
+	}()
+	hash, err := copyContent(ctx, dst, src, c.was.Size)
+	if err != nil {
+		return err
+	}
+	c.hash = hash
+	if lost := copyAttributes(dst, src, c.was); len(lost) > 0 {
+		r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), fmt.Errorf("copy %s: the file system there cannot keep %v", s.ToPath(), lost)})
+	}
+	if c.made, err = statFile(dst); err != nil {
+		return err
+	}
+	if c.made.Size != c.was.Size {
+		return fmt.Errorf("the copy has %d bytes of %d", c.made.Size, c.was.Size)
+	}
+	return nil
+}
+
+var errLinked = errors.New("it has other hard links, from which a copy would part it")
+
+// copyContent copies src into the empty file dst: as a shared extent where the file system can, else hashing what is
+// read; holes stay holes. It returns the BLAKE3 of the content, nil when it was shared and not read.
+func copyContent(ctx context.Context, dst, src *os.File, size int64) ([]byte, error) {
+	if size > 0 && reflink(dst, src) {
+		return nil, nil
+	}
+	hash := blake3.New()
+	buf := make([]byte, min(max(size, 1), 1<<20))
+	if err := dst.Truncate(size); err != nil {
+		return nil, err
+	}
+	at := int64(0)
+	err := dataRanges(src, size, func(from, to int64) error {
+		if err := hashZeros(hash, from-at); err != nil {
+			return err
+		}
+		for at = from; at < to; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			n, err := src.ReadAt(buf[:min(int64(len(buf)), to-at)], at)
+			if n == 0 && err == io.EOF {
+				return errChanged // it has become shorter
+			}
+			if n == 0 && err != nil {
+				return cause(err)
+			}
+			hash.Write(buf[:n])
+			if _, err := dst.WriteAt(buf[:n], at); err != nil {
+				return cause(err)
+			}
+			at += int64(n)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := hashZeros(hash, size-at); err != nil {
+		return nil, err
+	}
+	return hash.Sum(nil), nil
+}
+
+var zeros [64 << 10]byte
+
+func hashZeros(h *blake3.Hasher, n int64) error {
+	for n > 0 {
+		k := min(n, int64(len(zeros)))
+		if _, err := h.Write(zeros[:k]); err != nil {
+			return err
+		}
+		n -= k
+	}
+	return nil
+}
+
+// syncCopies makes the hidden copies durable and, if asked to, reads them back.
+func (r *runner) syncCopies(ready []*copying) error {
+	synced := map[uint64]bool{}
+	for _, c := range ready {
+		m, err := c.to.self()
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", c.to.path, err)
+		}
+		if synced[m.Dev] {
+			continue
+		}
+		synced[m.Dev] = true
+		if err := c.to.syncAll(); err != nil {
+			return fmt.Errorf("sync %s: %w", c.to.path, err)
+		}
+	}
+	if !r.opt.Verify {
+		return nil
+	}
+	for _, c := range ready {
+		if c.hash == nil {
+			continue
+		}
+		hash, err := hashUncached(c.to, c.temp)
+		if err == nil && !bytes.Equal(hash, c.hash) {
+			err = errors.New("what was read back is not what was written; the disk may be failing")
+		}
+		if err != nil {
+			return fmt.Errorf("verify the copy of %s: %w", c.step.FromPath(), err)
+		}
+	}
+	return nil
+}
+
+func (r *runner) syncTargets(ready []*copying) bool {
+	synced := map[*folder]bool{}
+	for _, c := range ready {
+		if c.err != nil || synced[c.to] {
+			continue
+		}
+		synced[c.to] = true
+		if err := c.to.sync(); err != nil {
+			r.fatal = fmt.Errorf("sync folder %s: %w", c.to.path, err)
+			return false
+		}
+	}
+	return true
+}
+
+// removeOriginal removes the source of a copy that is in its place and on disk, unless it was changed meanwhile.
+func (r *runner) removeOriginal(c *copying) {
+	s := c.step
+	if s.Action == journal.Copy {
+		r.placed(s)
+		return
+	}
+	now, err := c.from.stat(s.From)
+	if err == nil && (!now.SameFile(c.was.Identity) || now.Size != c.was.Size || now.Mtime != c.was.Mtime) {
+		err = errChanged
+	}
+	if err == nil {
+		err = c.from.unlink(s.From)
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // gone already: then ours is the last one
+		r.placed(s)
+		return
+	}
+	if e := c.to.unlink(s.To); e != nil {
+		err = errors.Join(err, fmt.Errorf("remove the copy %s again: %w", s.ToPath(), e))
+	}
+	r.fail(s, err)
+}
+
+// giveUp removes the unfinished copy of a step that failed.
+func (r *runner) giveUp(c *copying) {
+	if c.temp != "" {
+		if err := c.to.unlink(c.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.err = errors.Join(c.err, fmt.Errorf("remove %s: %w", c.temp, err))
+		}
+	}
+	switch {
+	case errors.Is(c.err, context.Canceled):
+		r.outs = append(r.outs, journal.Outcome{No: c.step.No, Count: 1, State: journal.NotDone})
+	case errors.Is(c.err, errCompanion):
+		r.skip(c.step, c.err)
+	default:
+		r.conflict(c.step, c.err)
+	}
+}
+
+// removeTwin removes a copy or a hard link that forg made, provided that what it was made from is still there and,
+// unless both are one file, has the same bytes.
+func (r *runner) removeTwin(s *journal.Step, from *folder) error {
+	now, err := from.stat(s.From)
+	if err != nil {
+		return err
+	}
+	other, err := lstat(s.ToPath())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s is gone, so this is the last one and stays", s.ToPath())
+	case err != nil:
+		return err
+	case s.Action == journal.Unlink && !other.SameFile(now.Identity):
+		return fmt.Errorf("%s is another file by now, so this one stays", s.ToPath())
+	}
+	if s.Action == journal.Uncopy {
+		same, err := sameBytes(s.FromPath(), s.ToPath())
+		if err != nil {
+			return err
+		}
+		if !same {
+			return fmt.Errorf("it or %s was edited since, so both stay", s.ToPath())
+		}
+	}
+	r.changed(s)
+	if err := from.unlink(s.From); err != nil {
+		return err
+	}
+	r.res.Moved++
+	r.res.Bytes += now.Size
+	return nil
+}

@@ -1,0 +1,121 @@
+package organizer
+
+import (
+	"errors"
+	"path/filepath"
+
+	"forg/journal"
+)
+
+// The system calls that change the disk are in move_*.go, a file set for each system. All of them work on names
+// relative to open folders, never follow a symbolic link and never replace anything. Each system offers:
+//
+//	openFolder(path)                 a folder, refusing symbolic links anywhere on the way
+//	(*folder).stat(name), .self()    what lies there, links not followed
+//	(*folder).mkdir, rmdir, unlink   one name
+//	renameNoReplace, exchange, link  between two folders
+//	(*folder).sync, syncAll          make its names, or all of its file system, durable
+//	(*folder).touch                  set its own times
+//	createTemp, copyContent, ...     for copies
+//
+// Functions return the system's errors; errCrossDevice and errExists are what every system's are mapped to.
+
+// tempPrefix begins the names of files that exist only while forg works. Such a file found later is a crash's leftover.
+const tempPrefix = ".forg-"
+
+var (
+	errCrossDevice = errors.New("on another file system")
+	errExists      = errors.New("the name is taken")
+	errLinkInPath  = errors.New("a symbolic link has come into the path; forg does not follow it")
+)
+
+// meta is what the disk says of a name.
+type meta struct {
+	journal.Identity
+	Atime int64
+	Nlink uint32
+	Dev   uint64
+	UID   uint32
+	GID   uint32
+}
+
+const (
+	modeType    = 0o170000
+	modeRegular = 0o100000
+	modeDir     = 0o040000
+)
+
+func isRegular(mode uint32) bool { return mode&modeType == modeRegular }
+
+func isDir[T uint16 | uint32](mode T) bool { return uint32(mode)&modeType == modeDir }
+
+// lstat looks at one path.
+func lstat(path string) (meta, error) {
+	dir, name := filepath.Split(path)
+	f, err := openFolder(filepath.Clean(dir))
+	if err != nil {
+		return meta{}, err
+	}
+	defer f.close()
+	return f.stat(name)
+}
+
+func statDir(path string) (journal.Folder, uint64, error) {
+	h, err := openScan(path)
+	if err != nil {
+		return journal.Folder{}, 0, err
+	}
+	defer h.close()
+	return h.folder(path)
+}
+
+// folderCache keeps folders open. A run touches few folders at a time, but may touch a million in all.
+type folderCache struct {
+	open  map[string]*folder
+	order []string // oldest first
+	limit int
+}
+
+func newFolderCache() *folderCache { return &folderCache{open: map[string]*folder{}, limit: 128} }
+
+func (c *folderCache) get(path string) (*folder, error) {
+	if f, ok := c.open[path]; ok {
+		return f, nil
+	}
+	f, err := openFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.order) >= c.limit {
+		half := c.order[:c.limit/2]
+		for _, p := range half {
+			c.open[p].close()
+			delete(c.open, p)
+		}
+		c.order = append(c.order[:0], c.order[c.limit/2:]...)
+	}
+	c.open[path] = f
+	c.order = append(c.order, path)
+	return f, nil
+}
+
+// forget closes a folder that was removed or is about to be.
+func (c *folderCache) forget(path string) {
+	if f, ok := c.open[path]; ok {
+		f.close()
+		delete(c.open, path)
+		for i, p := range c.order {
+			if p == path {
+				c.order = append(c.order[:i], c.order[i+1:]...)
+				break
+			}
+		}
+	}
+}
+
+func (c *folderCache) close() {
+	for _, f := range c.open {
+		f.close()
+	}
+	c.open, c.order = map[string]*folder{}, nil
+}

@@ -1,0 +1,27 @@
+package organizer
+
+import (
+	"strings"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
+	"forg/rules"
+)
+
+// foldCase is what names have in common that differ only in case, as file systems that ignore case see it.
+func foldCase(name string) string {
+	ascii := true
+	for i := range len(name) {
+		ascii = ascii && name[i] < 0x80
+	}
+	if ascii {
+		return strings.ToLower(name)
+	}
+	return cases.Fold().String(name)
+}
+
+// foldForm is foldCase for file systems that also ignore how accents are composed.
+func foldForm(name string) string { return norm.NFC.String(foldCase(norm.NFC.String(name))) }
+
+func splitName(name string) (stem, ext string) { return rules.Builtin().Split(name) }

@@ -1,0 +1,311 @@
+package organizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"forg/journal"
+)
+
+// Recover settles operations that were cut short: it finds out from the disk what was done, cleans up half-made copies
+// and names, and records it. It moves no file. It must run before anything else is done with a journal opened for
+// writing. It returns what it settled.
+func Recover(ctx context.Context, j *journal.Journal) ([]journal.Operation, error) {
+	running, err := j.RunningOperations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range running {
+		if err := settleOperation(ctx, j, &running[i]); err != nil {
+			return nil, fmt.Errorf("settle operation %d, which was cut short: %w", running[i].ID, err)
+		}
+	}
+	return running, nil
+}
+
+func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operation) error {
+	s := settler{uuid: o.UUID.String(), cache: newFolderCache(), touched: map[string]*journal.Folder{}, times: map[string]journal.FolderTime{}}
+	defer s.cache.close()
+	for step, err := range j.Steps(ctx, *o, false) {
+		if err != nil {
+			return err
+		}
+		switch step.State {
+		case journal.Unknown, journal.Copying, journal.Copied:
+			s.add(&step, s.decide(&step))
+		case journal.Done:
+			s.count(&step)
+		}
+	}
+	f := journal.Finish{Status: journal.Interrupted, Moved: s.moved, Failed: s.failed, Bytes: s.bytes}
+	// What was done is now durable as well, or the settlement itself could be wrong after a power cut.
+	synced := map[uint64]bool{}
+	for path, folder := range s.touched {
+		h, err := s.cache.get(path)
+		if err != nil {
+			continue
+		}
+		m, err := h.self()
+		if err != nil {
+			continue
+		}
+		if folder.Ino == 0 || folder.Ino == m.Ino {
+			f.Folders = append(f.Folders, journal.FolderTime{Path: path, Mtime: m.Mtime})
+		}
+		if !synced[m.Dev] {
+			synced[m.Dev] = true
+			if err := h.syncAll(); err != nil {
+				return fmt.Errorf("sync %s: %w", path, err)
+			}
+		}
+	}
+	if o.Undoes != 0 {
+		f.RootStatus = journal.PartiallyUndone
+		if s.moved == 0 {
+			root, err := j.Operation(ctx, fmt.Sprint(o.Undoes))
+			if err != nil {
+				return err
+			}
+			f.RootStatus = root.Status
+		}
+	}
+	o.Status, o.Moved, o.Failed, o.Bytes = f.Status, f.Moved, f.Failed, f.Bytes
+	return j.Resume(*o).Finish(ctx, s.outs, f)
+}
+
+type settler struct {
+	uuid          string
+	cache         *folderCache
+	touched       map[string]*journal.Folder
+	times         map[string]journal.FolderTime
+	outs          []journal.Outcome
+	moved, failed int64
+	bytes         int64
+}
+
+func (s *settler) count(step *journal.StepResult) {
+	for _, f := range []*journal.Folder{step.FromDir, step.ToDir} {
+		if f != nil && s.touched[f.Path] == nil {
+			s.touched[f.Path] = f
+		}
+	}
+	if step.Action.Places() || step.Action == journal.Uncopy || step.Action == journal.Unlink {
+		s.moved++
+		s.bytes += step.File.Size
+	}
+}
+
+// add notes what became of a step; runs of steps that were not done are one note.
+func (s *settler) add(step *journal.StepResult, o journal.Outcome) {
+	switch o.State {
+	case journal.Done:
+		s.count(step)
+		if o.Ino == 0 {
+			o.Ino, o.Born, o.Hash = step.Ino, step.Born, step.Hash
+		}
+	case journal.Lost:
+		s.failed++
+	}
+	o.No, o.Count = step.No, 1
+	if n := len(s.outs); n > 0 && o.Err == "" && o.Ino == 0 {
+		last := &s.outs[n-1]
+		if last.State == o.State && last.Err == "" && last.Ino == 0 && last.No+last.Count == o.No {
+			last.Count++
+			return
+		}
+	}
+	s.outs = append(s.outs, o)
+}
+
+// at looks at a name. A folder that is gone holds nothing.
+func (s *settler) at(dir *journal.Folder, name string) (*folder, meta, bool, error) {
+	if dir == nil {
+		return nil, meta{}, false, nil
+	}
+	h, err := s.cache.get(dir.Path)
+	if err == nil {
+		var m meta
+		if m, err = h.stat(name); err == nil {
+			return h, m, true, nil
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return h, meta{}, false, nil
+	}
+	return h, meta{}, false, err
+}
+
+func outcome(s journal.State, format string, args ...any) journal.Outcome {
+	o := journal.Outcome{State: s}
+	if format != "" {
+		o.Err = fmt.Sprintf(format, args...)
+	}
+	return o
+}
+
+// decide finds out from the disk whether a step was carried out.
+func (s *settler) decide(step *journal.StepResult) journal.Outcome {
+	from, src, hasSrc, errFrom := s.at(step.FromDir, step.From)
+	to, dst, hasDst, errTo := s.at(step.ToDir, step.To)
+	if err := errors.Join(errFrom, errTo); err != nil {
+		return outcome(journal.Lost, "cannot tell: %v", err)
+	}
+	srcOurs, dstOurs := hasSrc && s.ours(step, src, step.FromDir), hasDst && s.ours(step, dst, step.ToDir)
+	switch step.Action {
+	case journal.Mkdir:
+		if hasDst && isDir(dst.Mode) {
+			return journal.Outcome{State: journal.Done, Ino: dst.Ino, Born: dst.Born}
+		}
+		return outcome(journal.NotDone, "")
+	case journal.Rmdir, journal.Uncopy, journal.Unlink:
+		if hasSrc {
+			return outcome(journal.NotDone, "")
+		}
+		return outcome(journal.Done, "")
+	case journal.Link:
+		if hasSrc && hasDst && src.SameFile(dst.Identity) {
+			return outcome(journal.Done, "")
+		}
+		return outcome(journal.NotDone, "")
+	case journal.Move, journal.Copy:
+		return s.decideCopy(step, from, to, src, hasSrc, dst, hasDst)
+	}
+	switch {
+	case srcOurs && dstOurs: // linked under the new name, not yet unlinked under the old
+		if err := to.unlink(step.To); err != nil {
+			return outcome(journal.Lost, "it has both names, and removing the new one failed: %v", err)
+		}
+		return outcome(journal.NotDone, "")
+	case dstOurs:
+		s.tidyNote(step, true)
+		return outcome(journal.Done, "")
+	case step.State == journal.Copying || step.State == journal.Copied:
+		return s.decideCopy(step, from, to, src, hasSrc, dst, hasDst)
+	case srcOurs:
+		s.tidyNote(step, false)
+		return outcome(journal.NotDone, "")
+	}
+	return outcome(journal.Lost, "%s", lostText)
+}
+
+const lostText = "neither name holds the file any more: somebody else moved, replaced or removed it"
+
+// tidyNote removes the trash's note on a file that is not in the trash.
+func (s *settler) tidyNote(step *journal.StepResult, done bool) {
+	switch {
+	case step.Action == journal.Trash && !done:
+		if _, _, there, err := s.at(step.ToDir, step.To); err == nil && !there {
+			removeNote(step.ToDir, step.To)
+		}
+	case step.Action == journal.Untrash && done:
+		removeNote(step.FromDir, step.From)
+	}
+}
+
+// ours reports whether what lies at one of a step's names is the step's file.
+func (s *settler) ours(step *journal.StepResult, m meta, dir *journal.Folder) bool {
+	if m.SameFile(step.File) {
+		return true
+	}
+	if isDir(step.File.Mode) || isDir(m.Mode) {
+		return false
+	}
+	// Without stable inodes (FAT, some network file systems) only size and time are left; FAT counts in two seconds.
+	h, err := s.cache.get(dir.Path)
+	if err != nil || step.File.Born != 0 && m.Born != 0 && h.volume() == dir.Volume {
+		return false
+	}
+	d := m.Mtime - step.File.Mtime
+	return m.Size == step.File.Size && -2e9 < d && d < 2e9
+}
+
+// decideCopy settles a step that copies content.
+func (s *settler) decideCopy(step *journal.StepResult, from, to *folder, src meta, hasSrc bool, dst meta, hasDst bool) journal.Outcome {
+	made := journal.Identity{Ino: step.Ino, Born: step.Born}
+	copied := step.State == journal.Copied
+	srcOurs := hasSrc && src.SameFile(step.File)
+	whole := srcOurs && src.Size == step.File.Size && src.Mtime == step.File.Mtime
+	placed := copied && hasDst && dst.SameFile(made)
+	temp := tempName(s.uuid, step.No)
+	_, tmp, hasTemp, err := s.at(step.ToDir, temp)
+	if err != nil {
+		return outcome(journal.Lost, "cannot tell: %v", err)
+	}
+	if hasTemp && !(copied && tmp.SameFile(made) && !hasSrc) {
+		// The name has the operation and the step in it, and the original is there: it is ours and not needed.
+		if !hasSrc && !placed {
+			return outcome(journal.Lost, "the original is gone; an unfinished copy is %s", to.path+"/"+temp)
+		}
+		if err := to.unlink(temp); err != nil {
+			return outcome(journal.Lost, "remove the unfinished copy %s: %v", temp, err)
+		}
+		hasTemp = false
+	}
+	switch {
+	case placed && step.Action == journal.Copy:
+		return outcome(journal.Done, "")
+	case placed && whole: // complete, but the original was not removed yet: the copy goes
+		if err := to.unlink(step.To); err != nil {
+			return outcome(journal.Lost, "it is in both places, and removing the copy failed: %v", err)
+		}
+		return outcome(journal.NotDone, "")
+	case placed && hasSrc: // somebody has edited or replaced the original: both are kept
+		return outcome(journal.Lost, "the original was changed meanwhile; the copy %s is kept as well", step.ToPath())
+	case placed:
+		return outcome(journal.Done, "")
+	case hasTemp: // complete, and the original was removed by somebody else: it is the last one
+		if err := renameNoReplace(to, temp, to, step.To); err != nil {
+			return outcome(journal.Lost, "the original is gone; the copy is %s: %v", to.path+"/"+temp, err)
+		}
+		return outcome(journal.Done, "")
+	case hasSrc:
+		return outcome(journal.NotDone, "")
+	}
+	return outcome(journal.Lost, "%s", lostText)
+}
+
+// Leftover is a hidden file of forg's that no operation needs any more.
+type Leftover struct {
+	Path  string
+	Bytes int64
+}
+
+// Leftovers finds hidden files of forg's directly in the folders that operations of the journal used.
+func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
+	ops, err := j.Since(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	looked := map[string]bool{}
+	var out []Leftover
+	for _, o := range ops {
+		for s, err := range j.Steps(ctx, o, false) {
+			if err != nil {
+				return nil, err
+			}
+			for _, f := range []*journal.Folder{s.FromDir, s.ToDir} {
+				if f == nil || looked[f.Path] {
+					continue
+				}
+				looked[f.Path] = true
+				names, err := listNames(f.Path)
+				if err != nil {
+					continue // gone, or not ours to read any more
+				}
+				for _, name := range names {
+					if strings.HasPrefix(name, tempPrefix) {
+						l := Leftover{Path: f.Path + "/" + name}
+						if m, err := lstat(l.Path); err == nil && isRegular(m.Mode) {
+							l.Bytes = m.Size
+							out = append(out, l)
+						}
+					}
+				}
+			}
+		}
+	}
+	return out, nil
+}

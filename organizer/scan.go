@@ -1,0 +1,606 @@
+// Package organizer finds out where files belong and moves them there. It plans first (a Plan is a value) and changes
+// the disk only through Apply, Undo and Recover. It never prints, and never reads flags, environment or configuration.
+package organizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"forg/journal"
+	"forg/rules"
+)
+
+// Reason is why a file or folder was left alone.
+type Reason uint8
+
+// The reasons, in the order in which a person would want to read them.
+const (
+	NotLeft Reason = iota
+	LeftOpen
+	LeftYoung
+	LeftPartial
+	LeftUndone
+	LeftConflict
+	LeftDuplicate
+	LeftProject
+	LeftFolderBundle
+	LeftDestination
+	LeftHidden
+	LeftSymlink
+	LeftSpecial
+	LeftSystem
+	LeftExcluded
+	LeftOurs
+	LeftLinked
+	LeftChanged
+	reasons
+)
+
+var reasonText = [reasons]string{"", "being written by another program", "changed a moment ago", "an unfinished download",
+	"put back by an undo", "the name is taken", "a duplicate", "a project or repository", "a folder that is one thing",
+	"a destination folder", "hidden", "a symbolic link", "not a regular file", "a file of the system", "excluded",
+	"a leftover of forg", "has other hard links", "changed since it was scanned"}
+
+func (r Reason) String() string { return reasonText[r] }
+
+// File is one regular file as the scan saw it. Ten million of them must fit in memory: 48 bytes and the name.
+type File struct {
+	Ino   uint64
+	Size  int64
+	Mtime int64 // ns since 1970
+	Born  int64 // ns since 1970, 0 if unknown
+	name  uint32
+	len   uint16
+	Mode  uint16 // permission bits and type, as in stat(2)
+	Nlink uint16 // capped
+	Left  Reason // why it stays, or NotLeft
+}
+
+// Dir is one folder of the tree.
+type Dir struct {
+	Path   string // absolute
+	ID     journal.Folder
+	Dev    uint64 // tells file systems (mounts) apart while the machine runs
+	Left   Reason // why its contents were not looked at, or NotLeft
+	Names  int    // entries of every kind that it held
+	Folders []string // names of the folders in it
+	chunks []*chunk
+	first  uint32 // its first chunk in Tree.chunks
+}
+
+const chunkFiles = 4096
+
+// chunk holds files of one folder and the bytes of their names.
+type chunk struct {
+	dir   uint32
+	files []File
+	names []byte
+}
+
+// Ref names a file of a Tree.
+type Ref struct {
+	chunk uint32
+	i     uint16
+}
+
+// Problem is something that could not be read or done; the rest went on.
+type Problem struct {
+	Path string
+	Err  error
+}
+
+func (p Problem) Error() string { return p.Err.Error() }
+
+// Tree is what a scan found: folders in the order of their paths, files in the order of the disk.
+type Tree struct {
+	Root     string // absolute, symlinks resolved
+	Dirs     []Dir
+	Problems []Problem
+	Files    int64          // regular files seen
+	Left     [reasons]int64 // entries left alone
+	Bytes    int64
+	chunks   []*chunk
+}
+
+// Name is the file's name; the bytes belong to the tree.
+func (t *Tree) Name(r Ref) string {
+	c := t.chunks[r.chunk]
+	f := &c.files[r.i]
+	return unsafeString(c.names[f.name : f.name+uint32(f.len)])
+}
+
+// File is the file that r names.
+func (t *Tree) File(r Ref) *File { return &t.chunks[r.chunk].files[r.i] }
+
+// DirOf is the index of its folder in Dirs.
+func (t *Tree) DirOf(r Ref) uint32 { return t.chunks[r.chunk].dir }
+
+// Path is the file's absolute path.
+func (t *Tree) Path(r Ref) string { return filepath.Join(t.Dirs[t.DirOf(r)].Path, t.Name(r)) }
+
+// All yields every regular file, left alone or not, in a fixed order.
+func (t *Tree) All() iter.Seq2[Ref, *File] {
+	return func(yield func(Ref, *File) bool) {
+		for c := range t.chunks {
+			for i := range t.chunks[c].files {
+				if !yield(Ref{uint32(c), uint16(i)}, &t.chunks[c].files[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// InDir yields the files of folder d.
+func (t *Tree) InDir(d uint32) iter.Seq2[Ref, *File] {
+	return func(yield func(Ref, *File) bool) {
+		for c := t.Dirs[d].first; int(c) < len(t.chunks) && t.chunks[c].dir == d; c++ {
+			for i := range t.chunks[c].files {
+				if !yield(Ref{c, uint16(i)}, &t.chunks[c].files[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// ScanOptions says what to look at.
+type ScanOptions struct {
+	Recursive bool
+	Hidden    bool          // look at hidden files and folders too
+	Include   []string      // globs, of names or (with a slash) of paths below the root; empty takes all
+	Exclude   []string      // the same; wins over Include
+	MinAge    time.Duration // files changed within it are left alone
+	Now       time.Time
+	// Destination reports whether a folder directly in destination root Into is one that plans put files in: a
+	// recursive scan leaves those alone.
+	Into        string
+	Destination func(name string) bool
+	// Only, when not nil, is the list of files to take; nothing else is looked at.
+	Only     []string
+	Projects bool // descend into projects and bundles too
+	Progress func(files int64)
+}
+
+// Scan reads the tree below root. It returns an error when root itself cannot be read; everything else that cannot be
+// is in Tree.Problems. It changes nothing.
+func Scan(ctx context.Context, root string, set *rules.Set, opt ScanOptions) (*Tree, error) {
+	root, err := ResolveDir(root)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range slices.Concat(opt.Include, opt.Exclude) {
+		if !doublestar.ValidatePattern(g) {
+			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+		}
+	}
+	s := &scanner{opt: opt, set: set, root: root, young: opt.Now.Add(-opt.MinAge).UnixNano(), tree: &Tree{Root: root}}
+	s.cond = sync.NewCond(&s.mu)
+	if opt.Only != nil {
+		s.listed(opt.Only)
+	} else {
+		s.walk(ctx)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.finish()
+	if len(s.tree.Dirs) == 0 && len(s.tree.Problems) > 0 {
+		return nil, s.tree.Problems[0].Err
+	}
+	return s.tree, nil
+}
+
+// ResolveDir is the absolute path of a folder with symbolic links resolved: what a person names may be a link, what
+// lies below is never followed.
+func ResolveDir(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("resolve %s: %w", path, err)
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return "", fmt.Errorf("open folder %s: %w", path, cause(err))
+	}
+	st, err := os.Lstat(real)
+	if err != nil {
+		return "", fmt.Errorf("open folder %s: %w", path, cause(err))
+	}
+	if !st.IsDir() {
+		return "", fmt.Errorf("open folder %s: it is not a folder", path)
+	}
+	return real, nil
+}
+
+// cause strips the path from an error that is about to be wrapped with a better one.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+type scanner struct {
+	opt   ScanOptions
+	set   *rules.Set
+	root  string
+	young int64
+	tree  *Tree
+
+	mu      sync.Mutex
+	cond    *sync.Cond
+	tasks   []func(*worker)
+	pending int
+	dirs    []*Dir
+	seen    int64
+}
+
+// worker is what one scanning goroutine reuses.
+type worker struct {
+	buf  []byte
+	seen int64
+}
+
+const scanWorkers = 2 // more gain nothing on a warm cache, fewer lose a third
+
+func (s *scanner) walk(ctx context.Context) {
+	s.push(func(w *worker) { s.readDir(w, s.root, true) })
+	var wg sync.WaitGroup
+	for range scanWorkers {
+		wg.Go(func() {
+			w := &worker{}
+			for {
+				s.mu.Lock()
+				s.report(w)
+				for len(s.tasks) == 0 && s.pending > 0 {
+					s.cond.Wait()
+				}
+				if s.pending == 0 {
+					s.mu.Unlock()
+					return
+				}
+				task := s.tasks[len(s.tasks)-1]
+				s.tasks = s.tasks[:len(s.tasks)-1]
+				s.mu.Unlock()
+				if ctx.Err() == nil {
+					task(w)
+				}
+				s.mu.Lock()
+				if s.pending--; s.pending == 0 {
+					s.cond.Broadcast()
+				}
+				s.mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (s *scanner) report(w *worker) {
+	if s.opt.Progress != nil && w.seen > 0 {
+		s.seen += w.seen
+		w.seen = 0
+		s.opt.Progress(s.seen)
+	}
+}
+
+func (s *scanner) push(tasks ...func(*worker)) {
+	s.mu.Lock()
+	s.tasks = append(s.tasks, tasks...)
+	s.pending += len(tasks)
+	s.mu.Unlock()
+	s.cond.Broadcast()
+}
+
+func (s *scanner) problem(path string, err error) {
+	s.mu.Lock()
+	s.tree.Problems = append(s.tree.Problems, Problem{path, err})
+	s.mu.Unlock()
+}
+
+// count adds entries left alone that are not in the tree as files.
+func (s *scanner) count(r Reason) {
+	s.mu.Lock()
+	s.tree.Left[r]++
+	s.mu.Unlock()
+}
+
+// entry is one name of a folder. kind is its type where the folder tells, else 0.
+type entry struct {
+	name []byte // NUL-terminated beyond its length on Linux
+	kind fs.FileMode
+	none bool // type not told
+}
+
+// readDir reads one folder and hands out what is in it.
+func (s *scanner) readDir(w *worker, path string, isRoot bool) {
+	d := &Dir{Path: path}
+	h, err := openScan(path)
+	if err != nil {
+		s.problem(path, fmt.Errorf("open folder %s: %w", path, cause(err)))
+		return
+	}
+	d.ID, d.Dev, err = h.folder(path)
+	if err != nil {
+		h.close()
+		s.problem(path, fmt.Errorf("read folder %s: %w", path, cause(err)))
+		return
+	}
+	s.mu.Lock()
+	s.dirs = append(s.dirs, d)
+	s.mu.Unlock()
+
+	var subdirs []string
+	var held []*chunk // of a folder that may turn out to be a project
+	project := false
+	err = h.read(w, func(names []entry) {
+		d.Names += len(names)
+		c := &chunk{}
+		var size int
+		for i := range names {
+			size += len(names[i].name) + 1
+		}
+		c.names = make([]byte, 0, size)
+		c.files = make([]File, 0, len(names))
+		for i := range names {
+			e := &names[i]
+			if !isRoot && !project && s.set.ProjectMarker(unsafeString(e.name)) {
+				project = true
+			}
+			s.sort(h, path, isRoot, e, c, &subdirs)
+		}
+		if len(c.files) == 0 {
+			return
+		}
+		d.chunks = append(d.chunks, c)
+		if isRoot && len(names) >= chunkFiles/2 { // a big flat folder: let the others help
+			h.retain()
+			s.push(func(w *worker) { s.stat(w, h, d, c); h.close() })
+		} else {
+			held = append(held, c)
+		}
+	})
+	if err != nil {
+		s.problem(path, fmt.Errorf("read folder %s: %w", path, cause(err)))
+	}
+	if project && !s.opt.Projects {
+		d.Left, d.chunks = LeftProject, nil
+		s.count(LeftProject)
+		h.close()
+		return
+	}
+	if len(subdirs) > 0 {
+		tasks := make([]func(*worker), len(subdirs))
+		for i, sub := range subdirs {
+			tasks[i] = func(w *worker) { s.readDir(w, sub, false) }
+		}
+		s.push(tasks...)
+	}
+	for i, c := range held {
+		if i == len(held)-1 {
+			s.stat(w, h, d, c)
+			break
+		}
+		h.retain()
+		s.push(func(w *worker) { s.stat(w, h, d, c); h.close() })
+	}
+	h.close()
+}
+
+// sort puts one entry where it belongs by its name and type alone: into the chunk, among the folders to read, or away.
+func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, c *chunk, subdirs *[]string) {
+	if e.none {
+		e.kind = h.kind(e.name)
+	}
+	name := unsafeString(e.name)
+	hidden := !s.opt.Hidden && h.hidden(name)
+	switch {
+	case e.kind.IsDir():
+		if s.opt.Recursive {
+			s.sortDir(dir, name, hidden, isRoot, subdirs)
+		}
+		return
+	case e.kind&fs.ModeSymlink != 0:
+		s.count(LeftSymlink)
+		return
+	case !e.kind.IsRegular():
+		s.count(LeftSpecial)
+		return
+	}
+	left := NotLeft
+	switch {
+	case strings.HasPrefix(name, tempPrefix):
+		left = LeftOurs
+	case s.set.System(name):
+		left = LeftSystem
+	case s.set.Partial(name):
+		left = LeftPartial
+	case hidden:
+		left = LeftHidden
+	case s.excluded(dir, name):
+		left = LeftExcluded
+	}
+	c.files = append(c.files, File{name: uint32(len(c.names)), len: uint16(len(e.name)), Left: left})
+	c.names = append(append(c.names, e.name...), 0)
+}
+
+func (s *scanner) sortDir(dir, name string, hidden, isRoot bool, subdirs *[]string) {
+	path := filepath.Join(dir, name)
+	switch {
+	case hidden:
+		s.count(LeftHidden)
+	case s.opt.Destination != nil && dir == s.opt.Into && s.opt.Destination(name), path == s.opt.Into && !isRoot:
+		s.count(LeftDestination)
+	case !s.opt.Projects && s.set.FolderBundle(name):
+		s.count(LeftFolderBundle)
+	case matchAny(s.opt.Exclude, s.root, path, name):
+		s.count(LeftExcluded)
+	default:
+		*subdirs = append(*subdirs, path)
+	}
+}
+
+func (s *scanner) excluded(dir, name string) bool {
+	if len(s.opt.Include) == 0 && len(s.opt.Exclude) == 0 {
+		return false
+	}
+	path := filepath.Join(dir, name)
+	return len(s.opt.Include) > 0 && !matchAny(s.opt.Include, s.root, path, name) || matchAny(s.opt.Exclude, s.root, path, name)
+}
+
+// matchAny reports whether a glob matches: without a slash the name, with one the path below the root.
+func matchAny(globs []string, root, path, name string) bool {
+	for _, g := range globs {
+		target := name
+		if strings.Contains(g, "/") {
+			rel, err := filepath.Rel(root, path)
+			if err != nil {
+				continue
+			}
+			target = filepath.ToSlash(rel)
+			g = strings.TrimPrefix(g, "./")
+		}
+		if ok, _ := doublestar.Match(g, target); ok { // the pattern was validated
+			return true
+		}
+	}
+	return false
+}
+
+// stat fills in what the disk says of a chunk's files. Files that vanished meanwhile are dropped.
+func (s *scanner) stat(w *worker, h *scanHandle, d *Dir, c *chunk) {
+	keep := c.files[:0]
+	for i := range c.files {
+		f := c.files[i]
+		kind, err := h.stat(c.names[f.name:f.name+uint32(f.len)+1], &f)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			path := filepath.Join(d.Path, string(c.names[f.name:f.name+uint32(f.len)]))
+			s.problem(path, fmt.Errorf("look at %s: %w", path, cause(err)))
+			continue
+		case kind != 0: // became something else since its folder was read
+			s.count(LeftSpecial)
+			continue
+		}
+		if f.Left == NotLeft && f.Mtime > s.young && s.opt.MinAge > 0 && f.Mtime <= s.opt.Now.UnixNano()+int64(time.Minute) {
+			f.Left = LeftYoung
+		}
+		keep = append(keep, f)
+	}
+	c.files = keep
+	w.seen += int64(len(keep))
+}
+
+// listed takes the named files instead of walking. A name that is no regular file is left alone like any other; one
+// that cannot be looked at is a problem.
+func (s *scanner) listed(paths []string) {
+	byDir := map[string]*Dir{}
+	seen := map[string]bool{}
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			s.problem(p, fmt.Errorf("resolve %s: %w", p, err))
+			continue
+		}
+		dir, name := filepath.Split(abs)
+		d := byDir[dir]
+		if d == nil {
+			real, err := ResolveDir(dir)
+			if err != nil {
+				s.problem(p, fmt.Errorf("look at %s: %w", p, err))
+				continue
+			}
+			d = &Dir{Path: real}
+			h, err := openScan(real)
+			if err == nil {
+				d.ID, d.Dev, err = h.folder(real)
+				h.close()
+			}
+			if err != nil {
+				s.problem(p, fmt.Errorf("look at %s: %w", p, cause(err)))
+				continue
+			}
+			byDir[dir] = d
+			if i := slices.IndexFunc(s.dirs, func(e *Dir) bool { return e.Path == real }); i >= 0 {
+				d = s.dirs[i]
+				byDir[dir] = d
+			} else {
+				s.dirs = append(s.dirs, d)
+			}
+		}
+		full := filepath.Join(d.Path, name)
+		if seen[full] {
+			continue
+		}
+		seen[full] = true
+		h, err := openScan(d.Path)
+		if err != nil {
+			s.problem(p, fmt.Errorf("look at %s: %w", p, cause(err)))
+			continue
+		}
+		c := &chunk{}
+		e := entry{name: append([]byte(name), 0)[:len(name)], none: true}
+		if kind, err := h.lstatKind(e.name); err != nil {
+			s.problem(p, fmt.Errorf("look at %s: %w", p, cause(err)))
+		} else if kind.IsDir() {
+			s.problem(p, fmt.Errorf("take %s: it is a folder; the list names files", p))
+		} else {
+			e.kind, e.none = kind, false
+			s.sort(h, d.Path, true, &e, c, nil)
+			s.stat(&worker{}, h, d, c)
+			if len(c.files) > 0 {
+				if n := len(d.chunks); n > 0 && len(d.chunks[n-1].files) < chunkFiles {
+					last := d.chunks[n-1]
+					f := c.files[0]
+					f.name = uint32(len(last.names))
+					last.files, last.names = append(last.files, f), append(last.names, c.names...)
+				} else {
+					d.chunks = append(d.chunks, c)
+				}
+			}
+		}
+		h.close()
+	}
+}
+
+// finish puts folders in order, numbers the chunks and counts.
+func (s *scanner) finish() {
+	t := s.tree
+	slices.SortFunc(s.dirs, func(a, b *Dir) int { return strings.Compare(a.Path, b.Path) })
+	sort.Slice(t.Problems, func(i, j int) bool { return t.Problems[i].Path < t.Problems[j].Path })
+	t.Dirs = make([]Dir, len(s.dirs))
+	for i, d := range s.dirs {
+		t.Dirs[i] = *d
+		t.Dirs[i].first = uint32(len(t.chunks))
+		for _, c := range d.chunks {
+			if len(c.files) == 0 {
+				continue
+			}
+			c.dir = uint32(i)
+			t.chunks = append(t.chunks, c)
+			for k := range c.files {
+				t.Files++
+				t.Bytes += c.files[k].Size
+				if r := c.files[k].Left; r != NotLeft {
+					t.Left[r]++
+				}
+			}
+		}
+		t.Dirs[i].chunks = nil
+	}
+	s.dirs = nil
+}

@@ -1,0 +1,166 @@
+package organizer
+
+import (
+	"io/fs"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"forg/journal"
+)
+
+func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// scanHandle is an open folder, shared by the workers that look at its files.
+type scanHandle struct {
+	fd   int
+	refs atomic.Int32
+}
+
+func openScan(path string) (*scanHandle, error) {
+	// O_NOATIME keeps the folder's time of access, which undo gives back; only owners may ask for it.
+	flags := unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Open(path, flags|unix.O_NOATIME, 0)
+	if err == unix.EPERM {
+		fd, err = unix.Open(path, flags, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := &scanHandle{fd: fd}
+	h.refs.Store(1)
+	return h, nil
+}
+
+func (h *scanHandle) retain() { h.refs.Add(1) }
+
+func (h *scanHandle) close() {
+	if h.refs.Add(-1) == 0 {
+		unix.Close(h.fd)
+	}
+}
+
+func (h *scanHandle) folder(path string) (journal.Folder, uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(h.fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st); err != nil {
+		return journal.Folder{}, 0, err
+	}
+	return journal.Folder{Path: path, Volume: fsID(h.fd), Ino: st.Ino, Mtime: ns(st.Mtime), Atime: ns(st.Atime)},
+		unix.Mkdev(st.Dev_major, st.Dev_minor), nil
+}
+
+func ns(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }
+
+// fsID is the file system's id, which for ext4, xfs and btrfs comes from its UUID and so outlives a reboot.
+func fsID(fd int) uint64 {
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) != nil {
+		return 0
+	}
+	return uint64(uint32(st.Fsid.Val[0]))<<32 | uint64(uint32(st.Fsid.Val[1]))
+}
+
+// read calls f with the folder's entries, a few thousand at a time; the slice and the names are reused.
+func (h *scanHandle) read(w *worker, f func([]entry)) error {
+	if w.buf == nil {
+		w.buf = make([]byte, 128<<10)
+	}
+	names := make([]entry, 0, 256)
+	for {
+		n, err := unix.Getdents(h.fd, w.buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		names = names[:0]
+		for b := w.buf[:n]; len(b) > 0; {
+			d := (*unix.Dirent)(unsafe.Pointer(&b[0]))
+			name := b[unsafe.Offsetof(d.Name):d.Reclen]
+			end := 0
+			for name[end] != 0 {
+				end++
+			}
+			kind, none := direntKind(d.Type)
+			b = b[d.Reclen:]
+			name = name[:end]
+			if string(name) == "." || string(name) == ".." {
+				continue
+			}
+			names = append(names, entry{name, kind, none})
+			if len(names) == chunkFiles {
+				f(names)
+				names = names[:0]
+			}
+		}
+		if len(names) > 0 {
+			f(names)
+		}
+	}
+}
+
+func direntKind(t uint8) (fs.FileMode, bool) {
+	switch t {
+	case unix.DT_REG:
+		return 0, false
+	case unix.DT_DIR:
+		return fs.ModeDir, false
+	case unix.DT_LNK:
+		return fs.ModeSymlink, false
+	case unix.DT_UNKNOWN:
+		return 0, true
+	}
+	return fs.ModeIrregular, false
+}
+
+// kind asks the disk for a type that the folder does not tell.
+func (h *scanHandle) kind(name []byte) fs.FileMode {
+	k, err := h.lstatKind(name)
+	if err != nil {
+		return 0 // stat reports it
+	}
+	return k
+}
+
+func (h *scanHandle) lstatKind(name []byte) (fs.FileMode, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(h.fd, string(name), unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st); err != nil {
+		return 0, err
+	}
+	return modeKind(st.Mode), nil
+}
+
+func modeKind(mode uint16) fs.FileMode {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return 0
+	case unix.S_IFDIR:
+		return fs.ModeDir
+	case unix.S_IFLNK:
+		return fs.ModeSymlink
+	}
+	return fs.ModeIrregular
+}
+
+func (h *scanHandle) hidden(name string) bool { return name[0] == '.' }
+
+// stat fills f. name ends in NUL, so the call needs no copy of it.
+func (h *scanHandle) stat(name []byte, f *File) (fs.FileMode, error) {
+	var st unix.Statx_t
+	_, _, errno := unix.Syscall6(unix.SYS_STATX, uintptr(h.fd), uintptr(unsafe.Pointer(&name[0])),
+		unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS|unix.STATX_BTIME, uintptr(unsafe.Pointer(&st)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	f.Ino, f.Size, f.Mtime, f.Mode = st.Ino, int64(st.Size), ns(st.Mtime), st.Mode
+	f.Nlink = uint16(min(st.Nlink, 0xffff))
+	if st.Mask&unix.STATX_BTIME != 0 {
+		f.Born = ns(st.Btime)
+	}
+	return modeKind(st.Mode), nil
+}

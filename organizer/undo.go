@@ -1,0 +1,569 @@
+package organizer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"forg/journal"
+)
+
+// UndoOptions say what of an operation to take back.
+type UndoOptions struct {
+	RunOptions
+	Only []string // globs, of names or (with a slash) of old paths below the operation's root; empty takes all
+}
+
+// ErrLater says that later operations moved files of the one to be undone.
+var ErrLater = errors.New("later operations moved its files")
+
+// Undo takes operation o back, file by file and last first, as a new operation. Files that were moved on by later
+// operations, are gone, or are not the ones that were moved are reported and left alone.
+func Undo(ctx context.Context, j *journal.Journal, o journal.Operation, opt UndoOptions) (*Result, error) {
+	return reverse(ctx, j, o, true, opt)
+}
+
+// Redo carries out again what an undo of operation o took back.
+func Redo(ctx context.Context, j *journal.Journal, o journal.Operation, opt UndoOptions) (*Result, error) {
+	return reverse(ctx, j, o, false, opt)
+}
+
+// Preview yields the steps that Undo or Redo would carry out, with what would go wrong with each.
+func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) ([]journal.Step, []Problem, error) {
+	v, err := newReversal(ctx, j, o, undo, opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]bool{}}
+	defer r.cache.close()
+	var steps []journal.Step
+	for s := range v.steps(ctx) {
+		if !s.Action.Places() && s.Action != journal.Uncopy && s.Action != journal.Unlink {
+			steps = append(steps, s)
+			continue
+		}
+		err := r.check(&s)
+		if err == nil && s.Action.Places() {
+			if _, e := lstat(s.ToPath()); e == nil {
+				err = errExists
+			}
+		}
+		if err != nil {
+			r.tell(&s, err)
+			continue
+		}
+		steps = append(steps, s)
+	}
+	return steps, r.res.Problems, v.err
+}
+
+// reversal is what is known of an operation's files after all undos and redos of it so far.
+type reversal struct {
+	j     *journal.Journal
+	o     journal.Operation
+	undo  bool
+	opt   UndoOptions
+	moved map[int64]latest    // by step of o
+	later []journal.Operation          // undos and redos of o, oldest first
+	left  int64                        // files that could be reversed but were not asked for
+	err   error
+}
+
+func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*reversal, error) {
+	for _, g := range opt.Only {
+		if !doublestar.ValidatePattern(g) {
+			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+		}
+	}
+	v := &reversal{j: j, o: o, undo: undo, opt: opt}
+	var err error
+	v.moved, v.later, err = movedSince(ctx, j, o)
+	return v, err
+}
+
+// latest is the last step of an undo or redo about a step of the operation.
+type latest struct {
+	journal.StepResult
+	undone bool
+}
+
+// movedSince is where undos and redos of o have left its files, by step of o.
+func movedSince(ctx context.Context, j *journal.Journal, o journal.Operation) (map[int64]latest, []journal.Operation, error) {
+	later, err := j.About(ctx, o.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	moved := map[int64]latest{}
+	for _, l := range later {
+		if l.Pruned {
+			continue
+		}
+		for s, err := range j.Steps(ctx, l, false) {
+			if err != nil {
+				return nil, nil, err
+			}
+			if s.Ref == 0 || s.State != journal.Done {
+				continue
+			}
+			// A copy that goes back is a new file again; a rename keeps what the step before knew.
+			if was, ok := moved[s.Ref]; ok && len(s.Hash) == 0 {
+				s.Hash = was.Hash
+			}
+			moved[s.Ref] = latest{s, l.Kind == "undo"}
+		}
+	}
+	return moved, later, nil
+}
+
+// opposite is the action that takes another back.
+func opposite(a journal.Action) journal.Action {
+	switch a {
+	case journal.Mkdir:
+		return journal.Rmdir
+	case journal.Rmdir:
+		return journal.Mkdir
+	case journal.Copy:
+		return journal.Uncopy
+	case journal.Uncopy:
+		return journal.Copy
+	case journal.Trash:
+		return journal.Untrash
+	case journal.Untrash:
+		return journal.Trash
+	case journal.Link:
+		return journal.Unlink
+	case journal.Unlink:
+		return journal.Link
+	}
+	return a
+}
+
+// steps yields what is to be done, in order.
+func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
+	return func(yield func(journal.Step) bool) {
+		folders := map[string]*journal.Folder{} // one value a folder
+		one := func(f *journal.Folder) *journal.Folder {
+			if f == nil {
+				return nil
+			}
+			g, ok := folders[f.Path]
+			if !ok {
+				g = &journal.Folder{Path: f.Path, Volume: f.Volume}
+				if id, _, err := statDir(f.Path); err == nil {
+					*g = id
+				}
+				folders[f.Path] = g
+			}
+			return g
+		}
+		for s, err := range v.j.Steps(ctx, v.o, v.undo) {
+			if err != nil {
+				v.err = err
+				return
+			}
+			if s.State != journal.Done || s.Action == 0 {
+				continue
+			}
+			m, ok := v.moved[s.No]
+			if undone := ok && m.undone; undone == v.undo {
+				continue
+			}
+			last := s // the step that brought the file to where it is: its opposite leads back
+			if ok {
+				last = m.StepResult
+			}
+			if !v.wanted(&s) {
+				if s.Action.Places() {
+					v.left++
+				}
+				continue
+			}
+			t := journal.Step{Action: opposite(last.Action), Ref: s.No, Label: s.Label, File: last.File,
+				FromDir: one(last.ToDir), From: last.To, ToDir: one(last.FromDir), To: last.From}
+			if t.Action == journal.Mkdir && s.Action == journal.Rmdir {
+				t.Meta = s.Meta
+			}
+			if last.Ino != 0 { // content was copied: the file there is the copy
+				t.File.Ino, t.File.Born = last.Ino, last.Born
+			}
+			if t.Action.Places() {
+				t.Meta = last.Hash // the last resort to know the file by
+			}
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+func (v *reversal) wanted(s *journal.StepResult) bool {
+	if len(v.opt.Only) == 0 {
+		return true
+	}
+	if !s.Action.Places() && s.Action != journal.Link {
+		return s.Action == journal.Mkdir // goes only if it is empty
+	}
+	return matchAny(v.opt.Only, v.o.Root, s.FromPath(), s.From) || matchAny(v.opt.Only, v.o.Root, s.ToPath(), s.To)
+}
+
+func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*Result, error) {
+	v, err := newReversal(ctx, j, o, undo, opt)
+	if err != nil {
+		return nil, err
+	}
+	kind := "undo"
+	if !undo {
+		kind = "redo"
+	}
+	opt.Undoes = o.ID
+	r, err := newRunner(ctx, j, kind, o.Root, o.Moved, opt.RunOptions)
+	if err != nil {
+		return nil, err
+	}
+	before, after, err := v.folderTimes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := map[string]int64{} // when folders were last changed before this run
+	for path := range before {
+		if id, _, err := statDir(path); err == nil {
+			now[path] = id.Mtime
+		}
+	}
+	res, err := r.run(ctx, v.steps(ctx), func(f *journal.Finish) error {
+		f.RootStatus = v.status(r, f.Status)
+		if f.Status == journal.Interrupted {
+			return nil
+		}
+		r.restoreTimes(before, after, now)
+		return nil
+	})
+	if err == nil && v.err != nil {
+		err = v.err
+	}
+	if err == nil && res.ID == 0 && undo && len(opt.Only) == 0 && o.Status != journal.Undone {
+		// Everything was put back before a crash could say so.
+		r.restoreTimes(before, after, now)
+	}
+	return res, err
+}
+
+// status is what the operation has become.
+func (v *reversal) status(r *runner, s journal.Status) journal.Status {
+	clean := s != journal.Interrupted && v.left == 0 && r.res.Failed == 0 && r.res.Skipped == 0
+	switch {
+	case v.undo && clean:
+		return journal.Undone
+	case v.undo && r.res.Moved == 0 && len(v.later) == 0:
+		return v.o.Status
+	case !v.undo && clean:
+		return journal.Completed
+	}
+	return journal.PartiallyUndone
+}
+
+// folderTimes are the times of the operation's folders, before it and when it or the last undo or redo of it was
+// through.
+func (v *reversal) folderTimes(ctx context.Context) (before map[string]journal.Folder, after map[string]int64, err error) {
+	first := v.o
+	if !v.undo && len(v.later) > 0 { // a redo goes back to how it was before the undo
+		first = v.later[len(v.later)-1]
+	}
+	before = map[string]journal.Folder{}
+	for s, err := range v.j.Steps(ctx, first, false) {
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, f := range []*journal.Folder{s.FromDir, s.ToDir} {
+			if f == nil || f.Ino == 0 {
+				continue
+			}
+			if _, ok := before[f.Path]; !ok {
+				before[f.Path] = *f
+			}
+		}
+	}
+	if after, err = v.j.FolderTimes(ctx, v.o); err != nil {
+		return nil, nil, err
+	}
+	for _, l := range v.later {
+		times, err := v.j.FolderTimes(ctx, l)
+		if err != nil {
+			return nil, nil, err
+		}
+		for path, t := range times {
+			after[path] = t
+		}
+	}
+	return before, after, nil
+}
+
+// restoreTimes gives folders back the times they had, unless somebody else changed them since.
+func (r *runner) restoreTimes(before map[string]journal.Folder, after, now map[string]int64) {
+	for path, f := range before {
+		if _, ok := r.remade[path]; ok {
+			continue
+		}
+		if t, ok := after[path]; !ok || now[path] != t {
+			continue
+		}
+		h, err := openFolder(path)
+		if err != nil {
+			continue
+		}
+		if m, err := h.self(); err == nil && m.Ino == f.Ino {
+			if err := h.touch(f.Atime, f.Mtime); err != nil {
+				r.res.Notes = append(r.res.Notes, Problem{path, fmt.Errorf("set the times of %s: %w", path, err)})
+			}
+		}
+		h.close()
+	}
+	for path, a := range r.remade {
+		if h, err := openFolder(path); err == nil {
+			if err := h.touch(a.Atime, a.Mtime); err != nil {
+				r.res.Notes = append(r.res.Notes, Problem{path, fmt.Errorf("set the times of %s: %w", path, err)})
+			}
+			h.close()
+		}
+	}
+}
+
+// checkUndo makes sure that what lies at a file's place is the file that was moved there, edited or not.
+func (r *runner) checkUndo(s *journal.Step, from *folder, now meta) error {
+	if isDir(s.File.Mode) != isDir(now.Mode) {
+		return errReplaced
+	}
+	if now.SameFile(s.File) {
+		if !isDir(now.Mode) && (now.Size != s.File.Size || now.Mtime != s.File.Mtime) && s.Action.Places() {
+			r.res.Notes = append(r.res.Notes, Problem{s.FromPath(), fmt.Errorf("%s was edited since; it goes back as it is now", s.FromPath())})
+		}
+		return nil
+	}
+	if now.Size == s.File.Size && len(s.Meta) == 32 && isRegular(now.Mode) {
+		if hash, err := hashUncached(from, s.From); err == nil && bytes.Equal(hash, s.Meta) {
+			return nil
+		}
+	}
+	// A disk that was restored or copied gives new inodes: there, size and time to the nanosecond must do.
+	if v := from.volume(); s.FromDir.Volume != 0 && v != s.FromDir.Volume && now.Size == s.File.Size && now.Mtime == s.File.Mtime && now.Mtime%1e9 != 0 {
+		return nil
+	}
+	return errReplaced
+}
+
+// hashUncached is the BLAKE3 of a file.
+func hashUncached(dir *folder, name string) ([]byte, error) {
+	f, err := dir.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	dropCache(f)
+	return hashOf(f)
+}
+
+// Later finds operations after o that moved its files on and are not undone themselves, oldest first.
+func Later(ctx context.Context, j *journal.Journal, o journal.Operation) ([]journal.Operation, error) {
+	since, err := j.Since(ctx, o.ID)
+	if err != nil || len(since) == 0 {
+		return nil, err
+	}
+	since = slices.DeleteFunc(since, func(l journal.Operation) bool {
+		return l.Undoes != 0 || l.Status == journal.Undone || l.Moved == 0
+	})
+	if len(since) == 0 {
+		return nil, nil
+	}
+	at := map[place]journal.Identity{}
+	for s, err := range j.Steps(ctx, o, false) {
+		if err != nil {
+			return nil, err
+		}
+		if s.State == journal.Done && s.Action.Places() {
+			id := s.File
+			if s.Ino != 0 {
+				id.Ino, id.Born = s.Ino, s.Born
+			}
+			at[place{s.ToDir.Path, s.To}] = id
+		}
+	}
+	var out []journal.Operation
+	for _, l := range since {
+		moved, _, err := movedSince(ctx, j, l)
+		if err != nil {
+			return nil, err
+		}
+		touches := false
+		for s, err := range j.Steps(ctx, l, false) {
+			if err != nil {
+				return nil, err
+			}
+			if s.State != journal.Done || !s.Action.Places() || s.Action == journal.Copy {
+				continue
+			}
+			key := place{s.FromDir.Path, s.From}
+			if id, ok := at[key]; ok && id.SameFile(s.File) {
+				if m, ok := moved[s.No]; ok && m.undone {
+					continue
+				}
+				delete(at, key)
+				at[place{s.ToDir.Path, s.To}] = s.File // and on from there
+				touches = true
+			}
+		}
+		if touches {
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
+// UndoneFiles remembers which files an undo has put back, and from which folder. What a person took back is not moved
+// there again by itself.
+func UndoneFiles(ctx context.Context, j *journal.Journal, roots []string) (func(dir, name string, f journal.Identity) (string, bool), error) {
+	ops, err := j.UndoneOperations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type back struct {
+		id   journal.Identity
+		from string
+	}
+	files := map[place][]back{}
+	for _, o := range ops {
+		if !slices.ContainsFunc(roots, func(root string) bool { return within(o.Root, root) || within(root, o.Root) }) {
+			continue
+		}
+		moved, _, err := movedSince(ctx, j, o)
+		if err != nil {
+			return nil, err
+		}
+		for s, err := range j.Steps(ctx, o, false) {
+			if err != nil {
+				return nil, err
+			}
+			m, ok := moved[s.No]
+			if !ok || !m.undone || !s.Action.Places() || s.Action == journal.Copy {
+				continue
+			}
+			id := m.File
+			if m.Ino != 0 {
+				id.Ino, id.Born = m.Ino, m.Born
+			}
+			key := place{m.ToDir.Path, m.To}
+			files[key] = append(files[key], back{id, s.ToDir.Path})
+		}
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	return func(dir, name string, f journal.Identity) (string, bool) {
+		all := files[place{dir, name}]
+		for i := len(all) - 1; i >= 0; i-- {
+			if all[i].id.SameFile(f) || all[i].id.Size == f.Size && all[i].id.Mtime == f.Mtime {
+				return all[i].from, true
+			}
+		}
+		return "", false
+	}, nil
+}
+
+func within(path, root string) bool {
+	rel, err := filepath.Rel(root, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// folderAttributes is what it takes to make a removed folder again.
+type folderAttributes struct {
+	Mode     uint32
+	UID, GID uint32
+	Atime    int64
+	Mtime    int64
+	Xattrs   map[string][]byte `json:",omitempty"`
+}
+
+// remake gives a folder that was made again the attributes of the one that was removed. Its times are set when all
+// files are back.
+func (r *runner) remake(path string, meta []byte) error {
+	var a folderAttributes
+	err := json.Unmarshal(meta, &a)
+	if err == nil {
+		r.remade[path] = a
+		err = a.restore(path)
+	}
+	if err != nil {
+		return fmt.Errorf("restore the attributes of %s: %w", path, err)
+	}
+	return nil
+}
+
+// Place is one stop on a file's way.
+type Place struct {
+	Operation journal.Operation
+	Step      journal.StepResult
+}
+
+// Where searches the journal for files by name or glob (of names, or with a slash of paths) and calls found with each
+// move of each, newest first, until it returns false.
+func Where(ctx context.Context, j *journal.Journal, patterns []string, found func(Place) bool) error {
+	for _, g := range patterns {
+		if !doublestar.ValidatePattern(g) {
+			return fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+		}
+	}
+	all, err := j.Since(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		for s, err := range j.Steps(ctx, all[i], true) {
+			if err != nil {
+				return err
+			}
+			if !s.Action.Places() || s.State != journal.Done {
+				continue
+			}
+			if (matchName(patterns, s.FromPath(), s.From) || matchName(patterns, s.ToPath(), s.To)) && !found(Place{all[i], s}) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+func matchName(patterns []string, path, name string) bool {
+	for _, g := range patterns {
+		target := name
+		if filepath.IsAbs(g) {
+			target = path
+		} else if filepath.Base(g) != g {
+			g, target = "/**/"+g, filepath.ToSlash(path)
+		}
+		if target == g {
+			return true
+		}
+		if ok, _ := doublestar.Match(g, target); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Exists reports whether the file that a step placed is still there.
+func (p Place) Exists() bool {
+	m, err := lstat(p.Step.ToPath())
+	if err != nil {
+		return false
+	}
+	id := p.Step.File
+	if p.Step.Ino != 0 {
+		id.Ino, id.Born = p.Step.Ino, p.Step.Born
+	}
+	return m.SameFile(id) || m.Size == id.Size && m.Mtime == id.Mtime
+}
