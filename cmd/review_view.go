@@ -52,7 +52,7 @@ func reviewCount(n int) string {
 	return humanize.Comma(int64(n)) + " files"
 }
 
-func reviewBytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+func reviewBytes(n int64) string { return bytesText(n) }
 
 // reviewCells measures and cuts text in terminal cells, the way the renderer
 // does: by code point, or by character where the terminal can.

@@ -168,6 +168,7 @@ func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Fold
 	if f, ok := made[d.Path]; ok { // one folder, one value, or it would be journaled twice
 		return f, p.Tree.Name(m.File)
 	}
+	made[d.Path] = &d.ID
 	return &d.ID, p.Tree.Name(m.File)
 }
 

@@ -18,7 +18,9 @@ import (
 const copyBatchBytes = 256 << 20
 
 // tempName is the hidden name of a step's unfinished copy. It tells whose it is after a crash.
-func tempName(op string, no int64) string { return fmt.Sprintf("%s%s-%d", tempPrefix, op[len(op)-12:], no) }
+func tempName(op string, no int64) string {
+	return fmt.Sprintf("%s%s-%d", tempPrefix, op[len(op)-12:], no)
+}
 
 // copying is a file on its way to another file system (or, to be copied, anywhere).
 type copying struct {

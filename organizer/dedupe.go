@@ -183,7 +183,7 @@ func (p *planner) dealWithDuplicates() {
 		case DuplicatesSkip:
 			p.leave(m.File, LeftDuplicate)
 		case DuplicatesFolder:
-			m.To = p.folder(filepath.Join(p.opt.Into, DuplicatesDir))
+			m.To = p.folder(filepath.Join(p.Tree.Dirs[p.Tree.DirOf(m.File)].Into, DuplicatesDir))
 			m.Label = p.label(DuplicatesDir)
 			last = append(last, m)
 		case DuplicatesTrash, DuplicatesHardlink:

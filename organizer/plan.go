@@ -63,7 +63,6 @@ const DuplicatesDir = "Duplicates"
 // Options say what a plan should achieve.
 type Options struct {
 	By         []Key
-	Into       string // destination root, absolute and resolved; may not exist yet
 	Conflict   Conflict
 	Duplicates Duplicates
 	Detect     Detect
@@ -123,19 +122,18 @@ type Mismatch struct {
 // one.
 type Plan struct {
 	Root       string
-	Into       string
 	Tree       *Tree
 	Folders    []Folder
 	Moves      []Move
 	Names      []string
 	Labels     []string
-	Prune      []uint32      // folders of the tree to remove once empty, deepest first
-	SameAs     map[Ref]Ref   // duplicates and the file each equals
-	DupBytes   int64         // that the duplicates take
-	Mismatches []Mismatch    // shown to the person
-	Problems   []Problem     // files that cannot be moved as asked, and why
-	Left       [reasons]int64 // files left alone by the plan, beyond those of the scan
-	Unchecked  int64         // files whose content was not compared with their name
+	Prune      []uint32       // folders of the tree to remove once empty, deepest first
+	SameAs     map[Ref]Ref    // duplicates and the file each equals
+	DupBytes   int64          // that the duplicates take
+	Mismatches []Mismatch     // shown to the person
+	Problems   []Problem      // files that cannot be moved as asked, and why
+	Left       [Reasons]int64 // files left alone by the plan, beyond those of the scan
+	Unchecked  int64          // files whose content was not compared with their name
 	copy       bool
 }
 
@@ -150,6 +148,9 @@ func (p *Plan) Name(m *Move) string {
 // Target is the path a move takes its file to.
 func (p *Plan) Target(m *Move) string { return filepath.Join(p.Folders[m.To].Path, p.Name(m)) }
 
+// IsCopy reports whether the plan leaves the originals where they are.
+func (p *Plan) IsCopy() bool { return p.copy }
+
 // Bytes is the size of what a plan moves.
 func (p *Plan) Bytes() int64 {
 	var n int64
@@ -162,14 +163,15 @@ func (p *Plan) Bytes() int64 {
 // planner turns a tree into a plan. It is the only one: what it promises is what is carried out.
 type planner struct {
 	*Plan
-	opt     Options
-	set     *rules.Set
-	folders map[string]uint32
-	labels  map[string]uint16
-	kinds   [][]uint16 // per chunk and file, index of its kind
-	dates   map[Ref]time.Time
-	byKind  map[uint16]uint32 // destination by kind, when nothing else decides
-	unit    uint32
+	opt      Options
+	set      *rules.Set
+	folders  map[string]uint32
+	labels   map[string]uint16
+	kinds    [][]uint16 // per chunk and file, index of its kind
+	dates    map[Ref]time.Time
+	byKind   map[uint16]uint32 // destination by kind below into, when nothing else decides
+	into     string
+	unit     uint32
 	inBundle map[string]bool // folders that move with a page, and those below
 	pages    []page
 	sorted   int // moves before it have their units together
@@ -191,7 +193,7 @@ func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Pl
 
 func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 	return &planner{
-		Plan: &Plan{Root: tree.Root, Into: opt.Into, Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, copy: opt.Copy},
+		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, copy: opt.Copy},
 		opt:  opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
 	}
@@ -305,13 +307,17 @@ func (p *planner) destination(r Ref) uint32 {
 	for _, key := range p.opt.By {
 		simple = simple && (key == ByCategory || key == ByType)
 	}
-	k := p.kinds[r.chunk][r.i]
+	k, into := p.kinds[r.chunk][r.i], p.Tree.Dirs[p.Tree.DirOf(r)].Into
+	if into != p.into {
+		p.into = into
+		clear(p.byKind)
+	}
 	if simple {
 		if to, ok := p.byKind[k]; ok {
 			return to
 		}
 	}
-	path := p.opt.Into
+	path := into
 	for _, key := range p.opt.By {
 		path = filepath.Join(path, p.segment(key, r))
 	}
@@ -339,7 +345,7 @@ func (p *planner) segment(key Key, r Ref) string {
 		}
 		return NoExtension
 	case BySize:
-		return sizeClass(p.Tree.File(r).Size)
+		return SizeClass(p.Tree.File(r).Size)
 	}
 	t, ok := p.dates[r]
 	if !ok {
@@ -356,7 +362,8 @@ var sizeClasses = []struct {
 	name  string
 }{{1e6, "Under 1 MB"}, {10e6, "1-10 MB"}, {100e6, "10-100 MB"}, {1e9, "100 MB-1 GB"}, {1 << 62, "Over 1 GB"}}
 
-func sizeClass(n int64) string {
+// SizeClass is the folder of files of n bytes.
+func SizeClass(n int64) string {
 	i := slices.IndexFunc(sizeClasses, func(c struct {
 		below int64
 		name  string
@@ -364,6 +371,15 @@ func sizeClass(n int64) string {
 		return n < c.below
 	})
 	return sizeClasses[i].name
+}
+
+// SizeClasses are the folders of --by size, smallest first.
+func SizeClasses() []string {
+	names := make([]string, len(sizeClasses))
+	for i, c := range sizeClasses {
+		names[i] = c.name
+	}
+	return names
 }
 
 // Destination returns whether a name directly in the destination root is one that plans by these keys make: a
@@ -663,12 +679,15 @@ func numberedName(stem, ext string, n int) string {
 
 // add makes a file outside the scan part of the tree, so that a plan can move it.
 func (t *Tree) add(path string, m meta, dev uint64) Ref {
-	dir, name := filepath.Split(path)
-	d := Dir{Path: filepath.Clean(dir), Dev: dev}
-	d.ID.Path = d.Path
-	if id, dv, err := statDir(d.Path); err == nil {
+	dir := filepath.Dir(path)
+	d := Dir{Path: dir, ID: journal.Folder{Path: dir}, Dev: dev}
+	if id, dv, err := statDir(dir); err == nil {
 		d.ID, d.Dev = id, dv
 	}
+	return t.addIn(d, filepath.Base(path), m)
+}
+
+func (t *Tree) addIn(d Dir, name string, m meta) Ref {
 	d.first = uint32(len(t.chunks))
 	t.Dirs = append(t.Dirs, d)
 	c := &chunk{dir: uint32(len(t.Dirs) - 1), names: []byte(name + "\x00")}
@@ -805,7 +824,7 @@ func (p *planner) prune() {
 	}
 	for _, i := range byDepth {
 		d := &p.Tree.Dirs[i]
-		if d.Path == p.Root || d.Left != NotLeft || gone[i] == 0 || gone[i] < d.Names || filled[d.Path] {
+		if d.IsRoot || d.Left != NotLeft || gone[i] == 0 || gone[i] < d.Names || filled[d.Path] {
 			continue
 		}
 		p.Prune = append(p.Prune, uint32(i))

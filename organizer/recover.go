@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"forg/journal"
 )
@@ -308,4 +311,41 @@ func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 		}
 	}
 	return out, nil
+}
+
+// Discard moves a leftover to the trash and returns where it is now.
+func Discard(l Leftover, find func(*Dir) (TrashDir, error), now time.Time) (string, error) {
+	dir, name := filepath.Split(l.Path)
+	id, dev, err := statDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("discard %s: %w", l.Path, cause(err))
+	}
+	t, err := find(&Dir{Path: filepath.Clean(dir), ID: id, Dev: dev})
+	if err != nil {
+		return "", fmt.Errorf("discard %s: %w", l.Path, err)
+	}
+	if err := os.MkdirAll(t.Files, 0o700); err != nil {
+		return "", fmt.Errorf("discard %s: %w", l.Path, err)
+	}
+	from, err := openFolder(filepath.Clean(dir))
+	if err != nil {
+		return "", fmt.Errorf("discard %s: %w", l.Path, err)
+	}
+	defer from.close()
+	to, err := openFolder(t.Files)
+	if err != nil {
+		return "", fmt.Errorf("discard %s: %w", l.Path, err)
+	}
+	defer to.close()
+	s := journal.Step{FromDir: &journal.Folder{Path: filepath.Clean(dir)}, From: name, ToDir: &journal.Folder{Path: t.Files}, To: name}
+	for n := 2; ; n++ {
+		err := trash(now, &s, from, to)
+		if err == nil {
+			return s.ToPath(), nil
+		}
+		if !errors.Is(err, errExists) || n > 1000 {
+			return "", fmt.Errorf("discard %s: %w", l.Path, err)
+		}
+		s.To = numberedName(name, "", n)
+	}
 }

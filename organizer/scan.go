@@ -3,6 +3,7 @@
 package organizer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,10 +46,10 @@ const (
 	LeftOurs
 	LeftLinked
 	LeftChanged
-	reasons
+	Reasons // how many there are
 )
 
-var reasonText = [reasons]string{"", "being written by another program", "changed a moment ago", "an unfinished download",
+var reasonText = [Reasons]string{"", "being written by another program", "changed a moment ago", "an unfinished download",
 	"put back by an undo", "the name is taken", "a duplicate", "a project or repository", "a folder that is one thing",
 	"a destination folder", "hidden", "a symbolic link", "not a regular file", "a file of the system", "excluded",
 	"a leftover of forg", "has other hard links", "changed since it was scanned"}
@@ -70,14 +71,16 @@ type File struct {
 
 // Dir is one folder of the tree.
 type Dir struct {
-	Path   string // absolute
-	ID     journal.Folder
-	Dev    uint64 // tells file systems (mounts) apart while the machine runs
-	Left   Reason // why its contents were not looked at, or NotLeft
-	Names  int    // entries of every kind that it held
+	Path    string // absolute
+	ID      journal.Folder
+	Dev     uint64   // tells file systems (mounts) apart while the machine runs
+	Left    Reason   // why its contents were not looked at, or NotLeft
+	Names   int      // entries of every kind that it held
+	Into    string   // destination root of its files
+	IsRoot  bool     // was given by a person, not found
 	Folders []string // names of the folders in it
-	chunks []*chunk
-	first  uint32 // its first chunk in Tree.chunks
+	chunks  []*chunk
+	first   uint32 // its first chunk in Tree.chunks
 }
 
 const chunkFiles = 4096
@@ -105,11 +108,11 @@ func (p Problem) Error() string { return p.Err.Error() }
 
 // Tree is what a scan found: folders in the order of their paths, files in the order of the disk.
 type Tree struct {
-	Root     string // absolute, symlinks resolved
+	Roots    []string // absolute, symlinks resolved
 	Dirs     []Dir
 	Problems []Problem
 	Files    int64          // regular files seen
-	Left     [reasons]int64 // entries left alone
+	Left     [Reasons]int64 // entries left alone
 	Bytes    int64
 	chunks   []*chunk
 }
@@ -165,7 +168,7 @@ type ScanOptions struct {
 	MinAge    time.Duration // files changed within it are left alone
 	Now       time.Time
 	// Destination reports whether a folder directly in destination root Into is one that plans put files in: a
-	// recursive scan leaves those alone.
+	// recursive scan leaves those alone. Without Into each root is its own, and of listed files each folder.
 	Into        string
 	Destination func(name string) bool
 	// Only, when not nil, is the list of files to take; nothing else is looked at.
@@ -186,8 +189,11 @@ func Scan(ctx context.Context, root string, set *rules.Set, opt ScanOptions) (*T
 			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
 		}
 	}
-	s := &scanner{opt: opt, set: set, root: root, young: opt.Now.Add(-opt.MinAge).UnixNano(), tree: &Tree{Root: root}}
+	s := &scanner{opt: opt, set: set, root: root, young: opt.Now.Add(-opt.MinAge).UnixNano(), tree: &Tree{Roots: []string{root}}}
 	s.cond = sync.NewCond(&s.mu)
+	if s.opt.Into == "" && opt.Only == nil {
+		s.opt.Into = root
+	}
 	if opt.Only != nil {
 		s.listed(opt.Only)
 	} else {
@@ -326,7 +332,7 @@ type entry struct {
 
 // readDir reads one folder and hands out what is in it.
 func (s *scanner) readDir(w *worker, path string, isRoot bool) {
-	d := &Dir{Path: path}
+	d := &Dir{Path: path, Into: s.opt.Into, IsRoot: isRoot}
 	h, err := openScan(path)
 	if err != nil {
 		s.problem(path, fmt.Errorf("open folder %s: %w", path, cause(err)))
@@ -359,7 +365,7 @@ func (s *scanner) readDir(w *worker, path string, isRoot bool) {
 			if !isRoot && !project && s.set.ProjectMarker(unsafeString(e.name)) {
 				project = true
 			}
-			s.sort(h, path, isRoot, e, c, &subdirs)
+			s.sort(h, path, isRoot, e, c, &d.Folders, &subdirs)
 		}
 		if len(c.files) == 0 {
 			return
@@ -400,7 +406,7 @@ func (s *scanner) readDir(w *worker, path string, isRoot bool) {
 }
 
 // sort puts one entry where it belongs by its name and type alone: into the chunk, among the folders to read, or away.
-func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, c *chunk, subdirs *[]string) {
+func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, c *chunk, folders, subdirs *[]string) {
 	if e.none {
 		e.kind = h.kind(e.name)
 	}
@@ -408,6 +414,7 @@ func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, c *chun
 	hidden := !s.opt.Hidden && h.hidden(name)
 	switch {
 	case e.kind.IsDir():
+		*folders = append(*folders, strings.Clone(name))
 		if s.opt.Recursive {
 			s.sortDir(dir, name, hidden, isRoot, subdirs)
 		}
@@ -524,7 +531,7 @@ func (s *scanner) listed(paths []string) {
 				s.problem(p, fmt.Errorf("look at %s: %w", p, err))
 				continue
 			}
-			d = &Dir{Path: real}
+			d = &Dir{Path: real, Into: cmp.Or(s.opt.Into, real), IsRoot: true}
 			h, err := openScan(real)
 			if err == nil {
 				d.ID, d.Dev, err = h.folder(real)
@@ -560,7 +567,7 @@ func (s *scanner) listed(paths []string) {
 			s.problem(p, fmt.Errorf("take %s: it is a folder; the list names files", p))
 		} else {
 			e.kind, e.none = kind, false
-			s.sort(h, d.Path, true, &e, c, nil)
+			s.sort(h, d.Path, true, &e, c, nil, nil)
 			s.stat(&worker{}, h, d, c)
 			if len(c.files) > 0 {
 				if n := len(d.chunks); n > 0 && len(d.chunks[n-1].files) < chunkFiles {
@@ -604,3 +611,34 @@ func (s *scanner) finish() {
 	}
 	s.dirs = nil
 }
+
+// Join makes one tree of several, so that one plan and one operation can cover them. The roots must not lie within each
+// other.
+func Join(trees []*Tree) *Tree {
+	if len(trees) == 1 {
+		return trees[0]
+	}
+	all := &Tree{}
+	for _, t := range trees {
+		dirs, chunks := uint32(len(all.Dirs)), uint32(len(all.chunks))
+		for _, d := range t.Dirs {
+			d.first += chunks
+			all.Dirs = append(all.Dirs, d)
+		}
+		for _, c := range t.chunks {
+			c.dir += dirs
+			all.chunks = append(all.chunks, c)
+		}
+		all.Roots = append(all.Roots, t.Roots...)
+		all.Problems = append(all.Problems, t.Problems...)
+		all.Files += t.Files
+		all.Bytes += t.Bytes
+		for i, n := range t.Left {
+			all.Left[i] += n
+		}
+	}
+	return all
+}
+
+// Root names the roots of a tree in one string, as $PATH does.
+func (t *Tree) Root() string { return strings.Join(t.Roots, string(os.PathListSeparator)) }

@@ -70,8 +70,8 @@ type reversal struct {
 	undo  bool
 	opt   UndoOptions
 	moved map[int64]latest    // by step of o
-	later []journal.Operation          // undos and redos of o, oldest first
-	left  int64                        // files that could be reversed but were not asked for
+	later []journal.Operation // undos and redos of o, oldest first
+	left  int64               // files that could be reversed but were not asked for
 	err   error
 }
 
@@ -437,7 +437,10 @@ func UndoneFiles(ctx context.Context, j *journal.Journal, roots []string) (func(
 	}
 	files := map[place][]back{}
 	for _, o := range ops {
-		if !slices.ContainsFunc(roots, func(root string) bool { return within(o.Root, root) || within(root, o.Root) }) {
+		near := func(root string) bool {
+			return slices.ContainsFunc(filepath.SplitList(o.Root), func(r string) bool { return within(r, root) || within(root, r) })
+		}
+		if !slices.ContainsFunc(roots, near) {
 			continue
 		}
 		moved, _, err := movedSince(ctx, j, o)

@@ -1,0 +1,366 @@
+package cmd
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"forg/journal"
+	"forg/organizer"
+)
+
+func (a *app) historyCmd() *cobra.Command {
+	var limit int
+	c := &cobra.Command{
+		Use: "history", Short: "List what forg did, newest first",
+		Long:    help(`Lists the operations of the journal, newest first. "forg show OP" prints one, file by file.`, exitUsageText),
+		Example: "  forg history\n  forg history --limit 5\n  forg history --json | jq '.operations[0]'\n  forg history prune --older-than 365d",
+		Args:    args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return usage("--limit %d: it cannot be negative", limit)
+			}
+			return a.history(c.Context(), limit)
+		},
+	}
+	c.Flags().IntVar(&limit, "limit", 0, "list at most this `number` of operations")
+	var older string
+	var dryRun bool
+	prune := &cobra.Command{
+		Use: "prune", Short: "Forget old operations",
+		Long: help(`Forgets operations that finished longer ago than --older-than: their names and paths leave the journal for good and
+they cannot be undone any more. Files are not touched.`, exitUsageText),
+		Example: "  forg history prune --older-than 365d\n  forg history prune --older-than 90d -n",
+		Args:    args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			age, err := parseAge(older)
+			if err != nil {
+				return usage("--older-than: %w", err)
+			}
+			j, err := a.existing(c.Context(), 0)
+			if errors.Is(err, fs.ErrNotExist) {
+				a.say("There is no history yet.")
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			defer j.Close()
+			n, err := j.Prune(c.Context(), a.now().Add(-age), dryRun)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return json.NewEncoder(a.out).Encode(map[string]any{"pruned": n, "dry_run": dryRun})
+			}
+			if dryRun {
+				a.say("%d operations would be forgotten.", n)
+			} else {
+				a.say("Forgot %d operations.", n)
+			}
+			return nil
+		},
+	}
+	prune.Flags().StringVar(&older, "older-than", "", "`age`: 90d, 12w, 2y, 36h")
+	prune.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only say how many")
+	prune.MarkFlagRequired("older-than")
+	c.AddCommand(prune)
+	return c
+}
+
+// parseAge reads a duration with days, weeks and years.
+func parseAge(s string) (time.Duration, error) {
+	units := map[byte]time.Duration{'d': 24 * time.Hour, 'w': 7 * 24 * time.Hour, 'y': 365 * 24 * time.Hour}
+	if s != "" {
+		if unit, ok := units[s[len(s)-1]]; ok {
+			n, err := strconv.ParseFloat(s[:len(s)-1], 64)
+			if err != nil || n < 0 || n > 1e4 {
+				return 0, fmt.Errorf("%q is no age; write 90d, 12w, 2y or 36h", s)
+			}
+			return time.Duration(n * float64(unit)), nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is no age; write 90d, 12w, 2y or 36h", s)
+	}
+	return d, nil
+}
+
+func (a *app) history(ctx context.Context, limit int) error {
+	w := bufio.NewWriter(a.out)
+	var o *object
+	if a.json {
+		o = newObject(w)
+		o.array("operations")
+	}
+	n := 0
+	j, err := a.read(ctx)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if j != nil {
+		defer j.Close()
+		for op, err := range j.Operations(ctx) {
+			if err != nil {
+				return err
+			}
+			if limit > 0 && n == limit {
+				break
+			}
+			n++
+			if o != nil {
+				o.item(operationJSON(op))
+				continue
+			}
+			fmt.Fprintln(w, a.operationLine(op))
+		}
+	}
+	if o != nil {
+		o.end()
+		if err := o.close(); err != nil {
+			return err
+		}
+	} else if n == 0 {
+		fmt.Fprintln(w, "forg has not moved anything yet.")
+	}
+	return w.Flush()
+}
+
+func (a *app) operationLine(op journal.Operation) string {
+	status := string(op.Status)
+	switch op.Status {
+	case journal.Completed:
+		status = a.paint(green, status)
+	case journal.Undone, journal.PartiallyUndone:
+		status = a.paint(dim, strings.ReplaceAll(status, "_", " "))
+	default:
+		status = a.paint(yellow, status)
+	}
+	what := op.Kind
+	if op.Undoes != 0 {
+		what += " of " + fmt.Sprint(op.Undoes)
+	}
+	line := fmt.Sprintf("%5d  %s  %-12s %9s  %8s  %s  %s", op.ID, op.StartedAt.Local().Format("2006-01-02 15:04"), what,
+		humanize.Comma(op.Moved)+pluralFiles(op.Moved), bytesText(op.Bytes), a.tildeList(op.Root), status)
+	if op.Failed > 0 {
+		line += fmt.Sprintf(", %d failed", op.Failed)
+	}
+	return line
+}
+
+func pluralFiles(n int64) string {
+	if n == 1 {
+		return " file"
+	}
+	return " files"
+}
+
+func (a *app) showCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show OP", Short: "Print one operation, file by file",
+		Long:    help(`Prints what operation OP did with every file. OP is a number from "forg history", a UUID or the beginning of one, or "last".`, exitUsageText),
+		Example: "  forg show 42\n  forg show last --json | jq -r '.steps[].to'",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE:    func(c *cobra.Command, refs []string) error { return a.showOperation(c.Context(), refs[0]) },
+	}
+}
+
+func (a *app) showOperation(ctx context.Context, ref string) error {
+	j, err := a.read(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("operation %q: %w: there is no history yet", ref, journal.ErrNone)
+	}
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	op, err := j.Operation(ctx, ref)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(a.out)
+	var o *object
+	if a.json {
+		o = newObject(w)
+		o.field("operation", operationJSON(op))
+		o.array("steps")
+	} else {
+		fmt.Fprintln(w, a.operationLine(op))
+		fmt.Fprintf(w, "       %s\n       %s\n", op.UUID, show(op.Command))
+	}
+	for s, err := range j.Steps(ctx, op, false) {
+		if err != nil {
+			return err
+		}
+		if o != nil {
+			m := moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size)
+			m.Action, m.State, m.Error = s.Action.String(), s.State.String(), s.Err
+			o.item(m)
+			continue
+		}
+		if !a.verbose && (s.Action == journal.Mkdir || s.Action == journal.Rmdir) {
+			continue
+		}
+		line := fmt.Sprintf("  %s -> %s", a.tilde(s.FromPath()), a.tilde(s.ToPath()))
+		switch s.Action {
+		case journal.Mkdir:
+			line = "  make " + a.tilde(s.ToPath())
+		case journal.Rmdir:
+			line = "  remove " + a.tilde(s.FromPath())
+		case journal.Rename, journal.Move:
+		default:
+			line += " (" + s.Action.String() + ")"
+		}
+		if s.State != journal.Done {
+			line += "  " + a.paint(yellow, s.State.String())
+			if s.Err != "" {
+				line += ": " + show(s.Err)
+			}
+		}
+		fmt.Fprintln(w, line)
+	}
+	if o != nil {
+		o.end()
+		if err := o.close(); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+func (a *app) whereCmd() *cobra.Command {
+	var limit int
+	c := &cobra.Command{
+		Use: "where NAME...", Short: "Tell where a file went",
+		Long: help(`Searches the journal for files by name or glob (with a slash: by the end of their path), follows each through later
+operations, and says where it is now and how to get it back.`, exitUsageText),
+		Example: "  forg where invoice.pdf\n  forg where '*.docx'\n  forg where Downloads/scan.pdf",
+		Args:    args(cobra.MinimumNArgs(1)),
+		RunE:    func(c *cobra.Command, names []string) error { return a.where(c.Context(), names, limit) },
+	}
+	c.Flags().IntVar(&limit, "limit", 20, "tell of at most this `number` of files (0 for all)")
+	return c
+}
+
+// trail is the way of one file, newest move first.
+type trail struct{ moves []organizer.Place }
+
+func (a *app) where(ctx context.Context, names []string, limit int) error {
+	j, err := a.read(ctx)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var trails []*trail
+	if j != nil {
+		defer j.Close()
+		heads := map[string]*trail{} // by where the part known so far begins
+		err := organizer.Where(ctx, j, names, func(p organizer.Place) bool {
+			if t, ok := heads[p.Step.ToPath()]; ok && t.moves[len(t.moves)-1].Operation.ID != p.Operation.ID {
+				delete(heads, p.Step.ToPath())
+				t.moves = append(t.moves, p)
+				heads[p.Step.FromPath()] = t
+				return true
+			}
+			if limit > 0 && len(trails) == limit {
+				return false
+			}
+			t := &trail{[]organizer.Place{p}}
+			trails = append(trails, t)
+			heads[p.Step.FromPath()] = t
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if a.json {
+		return a.whereJSON(trails)
+	}
+	if len(trails) == 0 {
+		return &exitError{exitFailed, fmt.Errorf("forg has moved no file named %s", strings.Join(names, ", "))}
+	}
+	w := bufio.NewWriter(a.out)
+	for i, t := range trails {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		last := t.moves[0]
+		now := a.paint(bold, a.tilde(last.Step.ToPath()))
+		if !last.Exists() {
+			now += "  " + a.paint(yellow, "(no longer there: moved or removed by something else)")
+		}
+		fmt.Fprintln(w, now)
+		for _, m := range t.moves {
+			fmt.Fprintf(w, "  from %s  %s by %s %d\n", a.tilde(m.Step.FromPath()), m.Operation.StartedAt.Local().Format("2006-01-02 15:04"), m.Operation.Kind, m.Operation.ID)
+		}
+		if last.Operation.Undoes == 0 && last.Exists() {
+			fmt.Fprintf(w, "  back with: forg undo %d --only %s\n", last.Operation.ID, quote(last.Step.From))
+		}
+	}
+	return w.Flush()
+}
+
+func quote(name string) string {
+	name = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "{", `\{`).Replace(name)
+	return "'" + strings.ReplaceAll(show(name), "'", `'\''`) + "'"
+}
+
+func (a *app) whereJSON(trails []*trail) error {
+	o := newObject(a.out)
+	o.array("files")
+	for _, t := range trails {
+		type move struct {
+			Operation int64  `json:"operation"`
+			Kind      string `json:"kind"`
+			At        string `json:"at"`
+			jsonMove
+		}
+		path, raw := exactPath(t.moves[0].Step.ToPath())
+		out := struct {
+			Path      string `json:"path"`
+			PathBytes []byte `json:"path_bytes,omitempty"`
+			Exists    bool   `json:"exists"`
+			Moves     []move `json:"moves"`
+		}{path, raw, t.moves[0].Exists(), nil}
+		for _, m := range t.moves {
+			out.Moves = append(out.Moves, move{m.Operation.ID, m.Operation.Kind, m.Operation.StartedAt.Format(time.RFC3339Nano),
+				moveJSON(m.Step.FromPath(), m.Step.ToPath(), m.Step.Label, m.Step.Action, m.Step.File.Size)})
+		}
+		o.item(out)
+	}
+	o.end()
+	if err := o.close(); err != nil {
+		return err
+	}
+	if len(trails) == 0 {
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// settle settles what crashed runs have left and says so.
+func (a *app) settle(ctx context.Context, j *journal.Journal) error {
+	settled, err := organizer.Recover(ctx, j)
+	if err != nil {
+		return errors.Join(err, j.Close())
+	}
+	for _, o := range settled {
+		id := o.ID
+		if o.Undoes != 0 {
+			a.warn("Operation %d (%s of %d) was cut short; %s had been moved. The same command goes on from there.", id, o.Kind, o.Undoes, filesText(o.Moved))
+		} else {
+			a.warn("Operation %d was cut short; %s had been moved. Undo with: forg undo %d", id, filesText(o.Moved), id)
+		}
+	}
+	return nil
+}

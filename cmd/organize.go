@@ -1,0 +1,502 @@
+package cmd
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"forg/journal"
+	"forg/organizer"
+	"forg/rules"
+)
+
+// organizeFlags is what the command line says, decoded once.
+type organizeFlags struct {
+	dryRun, recursive, copy, hidden, interactive, prune, again, verify, project bool
+
+	by         []string
+	into       string
+	conflict   string
+	duplicates string
+	detect     string
+	undated    string
+	minAge     time.Duration
+	include    []string
+	exclude    []string
+	planOut    string
+	from0      string
+	maxFiles   int64
+	maxBytes   string
+	wait       time.Duration
+}
+
+func (a *app) organizeCmd() *cobra.Command {
+	var f organizeFlags
+	c := &cobra.Command{
+		Use: "organize PATH...", Short: "Move files to where they belong",
+		Long: help(`Moves the files directly in each PATH (with -r, those below it too) to folders by category, date, size and more.
+Every move is in the journal before it is made; "forg undo" takes all of them back. Nothing is ever overwritten: a
+file whose name is taken becomes "name (2).ext".
+
+Left alone: hidden files, links, unfinished downloads, files that are being written, system files and, with -r,
+projects, repositories, application bundles and the folders that forg itself fills. Files that belong together
+(a film and its subtitles, a raw photo and its JPEG) stay together. What an undo has put back stays there too,
+unless you say --again.`, exitPlanText),
+		Example: `  forg organize ~/Downloads
+  forg organize -n ~/Downloads                       show the plan, change nothing
+  forg organize -i ~/Downloads                       review it first
+  forg organize -r --by category,year --into ~/Sorted ~/Unsorted
+  forg organize --duplicates trash --exclude '*.iso' ~/Downloads
+  find . -name '*.pdf' -print0 | forg organize --from0 - --into ~/Documents
+  0 3 * * *  forg organize --quiet --wait 10m "$HOME/Downloads"     (crontab)`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, paths []string) error {
+			if len(paths) == 0 && f.from0 == "" {
+				return usage("organize needs a folder\nUsage: %s", c.UseLine())
+			}
+			return a.organize(c.Context(), paths, &f)
+		},
+	}
+	fl := c.Flags()
+	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "show what would be done and change nothing")
+	fl.BoolVarP(&f.recursive, "recursive", "r", false, "take files in subfolders too")
+	fl.StringSliceVar(&f.by, "by", []string{"category"}, "sort by `keys`: category, type, extension, date, month, year, size; several make subfolders (category,year)")
+	fl.StringVar(&f.into, "into", "", "destination root `dir` (default each PATH itself)")
+	choiceVar(fl, &f.conflict, "on-conflict", "rename", "when the name is taken (overwritten files go to the trash)", "rename", "skip", "overwrite", "newer", "fail")
+	choiceVar(fl, &f.duplicates, "duplicates", "report", "what to do with files that equal another of the run", "report", "skip", "trash", "hardlink", "folder")
+	choiceVar(fl, &f.detect, "detect", "auto", "tell the kind of a file by name and content, only content, or only name", "auto", "content", "extension")
+	choiceVar(fl, &f.undated, "undated", "folder", "photos and videos of unknown date: to Undated, or by time of modification", "folder", "modified")
+	fl.BoolVar(&f.copy, "copy", false, "copy instead of moving")
+	fl.BoolVar(&f.verify, "verify", false, "read copies back from the disk before the original goes")
+	fl.DurationVar(&f.minAge, "min-age", 2*time.Second, "leave files alone that changed within this `time`")
+	fl.StringSliceVar(&f.include, "include", nil, "take only names (or, with a slash, paths below PATH) that match the `glob`")
+	fl.StringSliceVar(&f.exclude, "exclude", nil, "leave out names or paths that match the `glob`")
+	fl.BoolVar(&f.hidden, "hidden", false, "take hidden files too")
+	fl.BoolVar(&f.project, "inside-projects", false, "take files in projects, repositories and bundles apart too")
+	fl.BoolVar(&f.prune, "prune-empty", false, "remove folders that the run has emptied (undo makes them again)")
+	fl.BoolVar(&f.again, "again", false, "take files too that an undo has put back")
+	fl.StringVar(&f.planOut, "plan-out", "", "write the plan to `file` for \"forg apply\" and change nothing")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "review the plan before it is carried out")
+	fl.StringVar(&f.from0, "from0", "", "take the files listed in `file` (- for standard input), separated by NUL")
+	fl.Int64Var(&f.maxFiles, "max-files", 0, "refuse to move more than this `number` of files")
+	fl.StringVar(&f.maxBytes, "max-bytes", "", "refuse to move more than this `size` (500MB, 2GiB)")
+	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
+	return c
+}
+
+// options turns flags into what the organizer understands.
+func (f *organizeFlags) options() (organizer.Options, error) {
+	opt := organizer.Options{
+		Conflict: organizer.Conflict(f.conflict), Duplicates: organizer.Duplicates(f.duplicates), Detect: organizer.Detect(f.detect),
+		Copy: f.copy, Modified: f.undated == "modified", PruneEmpty: f.prune, MaxFiles: f.maxFiles, Hidden: f.hidden,
+	}
+	names := make([]string, len(organizer.Keys))
+	for i, k := range organizer.Keys {
+		names[i] = string(k)
+	}
+	for _, by := range f.by {
+		if !slices.Contains(names, by) {
+			return opt, usage("--by %q: it is one of %s%s", by, strings.Join(names, ", "), didYouMean(by, names))
+		}
+		opt.By = append(opt.By, organizer.Key(by))
+	}
+	if len(opt.By) == 0 {
+		return opt, usage("--by needs a key: one of %s", strings.Join(names, ", "))
+	}
+	if f.maxFiles < 0 {
+		return opt, usage("--max-files %d: it cannot be negative", f.maxFiles)
+	}
+	if f.minAge < 0 {
+		return opt, usage("--min-age %s: it cannot be negative", f.minAge)
+	}
+	if f.maxBytes != "" {
+		n, err := humanize.ParseBytes(f.maxBytes)
+		if err != nil || n > 1<<62 {
+			return opt, usage("--max-bytes %q: it is a number with a unit, as 500MB or 2GiB", f.maxBytes)
+		}
+		opt.MaxBytes = int64(n)
+	}
+	return opt, nil
+}
+
+func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) error {
+	opt, err := f.options()
+	if err != nil {
+		return err
+	}
+	if f.interactive && !(a.inTTY && a.errTTY) {
+		return usage("--interactive needs a terminal; use --dry-run to see the plan, or --plan-out and \"forg apply\"")
+	}
+	start := a.now()
+	roots, err := a.resolveRoots(paths, f)
+	if err != nil {
+		return err
+	}
+	into, err := resolveInto(f.into)
+	if err != nil {
+		return err
+	}
+	var j *journal.Journal
+	look := f.dryRun || f.planOut != ""
+	if look {
+		if j, err = a.read(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	} else if j, err = a.open(ctx, f.wait); err != nil {
+		return err
+	}
+	if j != nil {
+		defer j.Close()
+	}
+	if !look {
+		unlock, err := lockTrees(ctx, roots, f.wait)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	bar := a.newProgress()
+	defer bar.done()
+	set := rules.Builtin()
+	tree, err := a.scanTrees(ctx, roots, into, f, set, opt, bar)
+	if err != nil {
+		return err
+	}
+	opt.Now = a.now()
+	opt.Trash = a.findTrash()
+	opt.Busy = organizer.Busy(tree.Roots)
+	opt.Progress = bar.plan
+	if j != nil && !f.again && !f.copy {
+		if opt.Undone, err = organizer.UndoneFiles(ctx, j, tree.Roots); err != nil {
+			return err
+		}
+	}
+	plan, err := organizer.MakePlan(ctx, tree, set, opt)
+	if err != nil {
+		if errors.Is(err, organizer.ErrTooMany) {
+			return fmt.Errorf("%w; nothing was moved: raise --max-files or --max-bytes if that is what you want", err)
+		}
+		if errors.Is(err, organizer.ErrConflict) {
+			return fmt.Errorf("%w; nothing was moved, as --on-conflict fail says", err)
+		}
+		return err
+	}
+	bar.done()
+	if f.planOut != "" {
+		if err := writePlanFile(f.planOut, a.out, plan, opt.Conflict, a.now()); err != nil {
+			return err
+		}
+	}
+	if f.interactive && !look && len(plan.Moves) > 0 {
+		if plan, err = a.reviewPlan(plan, set, opt); err != nil || plan == nil {
+			return err
+		}
+	}
+	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-"}
+	if look {
+		return report.planned()
+	}
+	return report.run(ctx, j, organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash})
+}
+
+// resolveRoots are the folders to organize, links resolved, none within another that covers it.
+func (a *app) resolveRoots(paths []string, f *organizeFlags) ([]string, error) {
+	var roots []string
+	for _, p := range paths {
+		r, err := organizer.ResolveDir(p)
+		if err != nil {
+			if st, serr := os.Stat(p); serr == nil && !st.IsDir() {
+				err = fmt.Errorf("%w; to organize single files, list them with --from0", err)
+			}
+			return nil, err
+		}
+		if !slices.Contains(roots, r) {
+			roots = append(roots, r)
+		}
+	}
+	if f.from0 == "" && !f.project {
+		for _, r := range roots {
+			for _, vcs := range []string{".git", ".hg", ".svn", ".jj"} {
+				if _, err := os.Lstat(filepath.Join(r, vcs)); err == nil {
+					return nil, fmt.Errorf("organize %s: it is a repository (it holds %s) and would be torn apart; --inside-projects if you mean it", r, vcs)
+				}
+			}
+		}
+	}
+	if f.recursive {
+		all := roots
+		roots = slices.DeleteFunc(slices.Clone(all), func(r string) bool {
+			return slices.ContainsFunc(all, func(up string) bool {
+				return up != r && strings.HasPrefix(r, strings.TrimSuffix(up, string(filepath.Separator))+string(filepath.Separator))
+			})
+		})
+	}
+	return roots, nil
+}
+
+// resolveInto is the destination root, links resolved as far as it exists.
+func resolveInto(into string) (string, error) {
+	if into == "" {
+		return "", nil
+	}
+	abs, err := filepath.Abs(into)
+	if err != nil {
+		return "", fmt.Errorf("resolve --into %s: %w", into, err)
+	}
+	missing := ""
+	for dir := abs; ; dir = filepath.Dir(dir) {
+		st, err := os.Stat(dir)
+		if err == nil && !st.IsDir() {
+			return "", fmt.Errorf("--into %s: %s is not a folder", into, dir)
+		}
+		if err == nil {
+			real, err := organizer.ResolveDir(dir)
+			return filepath.Join(real, missing), err
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("--into %s: %w", into, err)
+		}
+		if _, err := os.Lstat(dir); err == nil {
+			return "", fmt.Errorf("--into %s: %s is a link that leads nowhere", into, dir)
+		}
+		missing = filepath.Join(filepath.Base(dir), missing)
+	}
+}
+
+// lockTrees keeps two forgs with different journals from working on one tree.
+func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(), error) {
+	var files []*os.File
+	unlock := func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	sorted := slices.Sorted(slices.Values(roots)) // in one order everywhere, or two forgs could wait for each other
+	for _, r := range sorted {
+		f, err := os.Open(r)
+		if err != nil {
+			unlock()
+			return nil, fmt.Errorf("lock %s: %w", r, err)
+		}
+		files = append(files, f)
+		if err := journal.LockFile(ctx, f, wait); errors.Is(err, journal.ErrLocked) {
+			unlock()
+			return nil, &exitError{exitLocked, fmt.Errorf("another forg is organizing %s; wait for it with --wait 1m", r)}
+		} else if err != nil && ctx.Err() != nil {
+			unlock()
+			return nil, err
+		} // a file system without locks has none to respect
+	}
+	return unlock, nil
+}
+
+func (a *app) scanTrees(ctx context.Context, roots []string, into string, f *organizeFlags, set *rules.Set, opt organizer.Options, bar *progress) (*organizer.Tree, error) {
+	so := organizer.ScanOptions{
+		Recursive: f.recursive, Hidden: f.hidden, Include: f.include, Exclude: f.exclude, MinAge: f.minAge, Now: a.now(),
+		Into: into, Destination: organizer.Destination(set, opt.By), Projects: f.project, Progress: bar.scan,
+	}
+	scan := func(root string) (*organizer.Tree, error) {
+		t, err := organizer.Scan(ctx, root, set, so)
+		if err != nil && strings.HasPrefix(err.Error(), "glob ") {
+			return nil, &exitError{exitUsage, err}
+		}
+		return t, err
+	}
+	if f.from0 != "" {
+		list, err := a.readList(f.from0)
+		if err != nil {
+			return nil, err
+		}
+		so.Only = list
+		if so.Into == "" && len(roots) == 1 {
+			so.Into = roots[0]
+		} else if len(roots) > 1 {
+			return nil, usage("--from0 takes one PATH at most, as the destination root")
+		}
+		root := "."
+		if len(roots) == 1 {
+			root = roots[0]
+		}
+		t, err := scan(root)
+		if err == nil && t.Files == 0 && len(t.Problems) > 0 && len(t.Problems) == len(list) {
+			return nil, t.Problems[0].Err
+		}
+		return t, err
+	}
+	var trees []*organizer.Tree
+	for _, r := range roots {
+		t, err := scan(r)
+		if err != nil {
+			return nil, err
+		}
+		trees = append(trees, t)
+	}
+	return organizer.Join(trees), nil
+}
+
+// readList reads names separated by NUL.
+func (a *app) readList(name string) ([]string, error) {
+	r := a.in
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("--from0: %w", err)
+		}
+		defer f.Close()
+		r = f
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("--from0 %s: %w", name, err)
+	}
+	list := []string{}
+	for part := range bytes.SplitSeq(text, []byte{0}) {
+		if len(part) > 0 {
+			list = append(list, string(part))
+		}
+	}
+	return list, nil
+}
+
+func writePlanFile(name string, out io.Writer, plan *organizer.Plan, conflict organizer.Conflict, now time.Time) (err error) {
+	w := out
+	if name != "-" {
+		f, e := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if errors.Is(e, fs.ErrExist) {
+			return fmt.Errorf("write the plan: %s exists, and forg overwrites nothing", name)
+		}
+		if e != nil {
+			return fmt.Errorf("write the plan: %w", e)
+		}
+		defer func() { err = cmp.Or(err, f.Close()) }()
+		w = f
+	}
+	b := bufio.NewWriter(w)
+	if err := organizer.WritePlan(b, plan, conflict, now); err != nil {
+		return fmt.Errorf("write the plan %s: %w", name, err)
+	}
+	return b.Flush()
+}
+
+// reviewPlan lets a person leave files out and send them elsewhere. It returns nil when it was called off.
+func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Options) (*organizer.Plan, error) {
+	items := make([]reviewItem, len(plan.Moves))
+	bases := make([]string, len(plan.Moves))
+	for i := range plan.Moves {
+		m := &plan.Moves[i]
+		from, to := plan.Tree.Path(m.File), plan.Target(m)
+		dir := &plan.Tree.Dirs[plan.Tree.DirOf(m.File)]
+		bases[i] = dir.Into
+		items[i] = reviewItem{From: relative(dir.Into, from), To: filepath.ToSlash(relative(dir.Into, to)), Bytes: plan.Tree.File(m.File).Size}
+		if original, ok := plan.SameAs[m.File]; ok {
+			items[i].Note = "duplicate of " + plan.Tree.Name(original)
+		}
+		if m.Action == journal.Trash {
+			items[i].To = "Trash/" + plan.Name(m)
+			bases[i] = ""
+		}
+	}
+	for _, m := range plan.Mismatches {
+		for i := range plan.Moves {
+			if plan.Tree.Path(plan.Moves[i].File) == m.Path {
+				items[i].Note = fmt.Sprintf("says %s, is %s", m.Says, m.Is)
+			}
+		}
+	}
+	ok, err := review(a.in, a.err, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		fmt.Fprintln(a.err, "Nothing was moved.")
+		return nil, nil
+	}
+	edits := make([]organizer.Edit, len(items))
+	for i := range items {
+		edits[i] = organizer.Edit{Out: items[i].Out, To: plan.Target(&plan.Moves[i])}
+		if bases[i] != "" {
+			edits[i].To = filepath.Join(bases[i], filepath.FromSlash(items[i].To))
+		}
+	}
+	return organizer.Edited(plan, edits, set, opt)
+}
+
+func relative(base, path string) string {
+	if rel, err := filepath.Rel(base, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
+}
+
+func (a *app) applyCmd() *cobra.Command {
+	var wait time.Duration
+	var dryRun, verify bool
+	c := &cobra.Command{
+		Use: "apply FILE", Short: "Carry out a plan that was written with --plan-out",
+		Long: help(`Carries out the plan in FILE (- for standard input), which "forg organize --plan-out FILE" has written and you may
+have changed: leave moves out, or give them another "to". Files that are no longer what they were when the plan was
+made are left alone and reported.`, exitPlanText),
+		Example: `  forg organize --plan-out plan.json ~/Downloads
+  $EDITOR plan.json
+  forg apply plan.json`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, names []string) error {
+			ctx, start := c.Context(), a.now()
+			r := a.in
+			if names[0] != "-" {
+				f, err := os.Open(names[0])
+				if err != nil {
+					return fmt.Errorf("read the plan: %w", err)
+				}
+				defer f.Close()
+				r = f
+			}
+			opt := organizer.Options{Conflict: organizer.ConflictRename, Trash: a.findTrash(), Now: start}
+			plan, err := organizer.ReadPlan(bufio.NewReader(r), rules.Builtin(), opt)
+			if errors.Is(err, organizer.ErrPlan) {
+				return &exitError{exitUsage, fmt.Errorf("%s: %w", names[0], err)}
+			}
+			if err != nil {
+				return err
+			}
+			report := &organizeReport{app: a, plan: plan, start: start, dryRun: dryRun}
+			if dryRun {
+				return report.planned()
+			}
+			j, err := a.open(ctx, wait)
+			if err != nil {
+				return err
+			}
+			defer j.Close()
+			return report.run(ctx, j, organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: verify, Trash: opt.Trash})
+		},
+	}
+	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "show what would be done and change nothing")
+	c.Flags().BoolVar(&verify, "verify", false, "read copies back from the disk before the original goes")
+	c.Flags().DurationVar(&wait, "wait", 0, "wait this `time` for another forg to finish")
+	return c
+}
+
+// commandLine is what the person typed, for the history.
+func commandLine() string {
+	parts := append([]string{"forg"}, os.Args[1:]...)
+	for i, p := range parts {
+		if strings.ContainsAny(p, " \t\n'\"\\$*?") || p == "" {
+			parts[i] = "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,599 @@
+package cmd
+
+// Every word that a user reads about results is in this file.
+//
+// Rules: standard output carries the answer, standard error the conversation. Text is for people: sizes are rounded,
+// names are escaped so that none can play tricks on a terminal. JSON is for programs: bytes, nanoseconds, exact names.
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
+
+	"forg/journal"
+	"forg/organizer"
+)
+
+const (
+	exitHead      = "EXIT STATUS\n  0    done, or nothing to do\n  1    failed: nothing was done\n  2    wrong usage or configuration\n"
+	exitUsageText = exitHead
+	exitPlanText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal or tree\n  130  interrupted; 143 when terminated"
+	exitUndoText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal\n  5    conflicts: what could be put back was\n  130  interrupted; 143 when terminated"
+)
+
+// help is a long help text with its exit status.
+func help(text, status string) string { return text + "\n\n" + strings.TrimRight(status, "\n") }
+
+func (a *app) colored(tty bool) bool {
+	switch a.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return tty && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
+}
+
+type style string
+
+const (
+	bold   style = "\x1b[1m"
+	dim    style = "\x1b[2m"
+	red    style = "\x1b[31m"
+	green  style = "\x1b[32m"
+	yellow style = "\x1b[33m"
+)
+
+func (a *app) paint(s style, text string) string {
+	if !a.colored(a.outTTY) {
+		return text
+	}
+	return string(s) + text + "\x1b[0m"
+}
+
+func (a *app) complain(err error) {
+	head := "forg: "
+	if a.colored(a.errTTY) {
+		head = string(red) + "forg:\x1b[0m "
+	}
+	fmt.Fprintf(a.err, "%s%s\n", head, showText(err.Error()))
+}
+
+func (a *app) warn(format string, args ...any) {
+	text := showText(fmt.Sprintf(format, args...))
+	if a.colored(a.errTTY) {
+		text = string(yellow) + text + "\x1b[0m"
+	}
+	fmt.Fprintln(a.err, text)
+}
+
+func (a *app) say(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.out, format+"\n", args...)
+	}
+}
+
+// show makes a name safe to print: control characters, invalid UTF-8 and characters that turn the line around are
+// escaped.
+func show(name string) string { return reviewSafe(name) }
+
+// showText is show for messages, which may have several lines.
+func showText(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = show(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+func bytesText(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
+
+func filesText(n int64) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return humanize.Comma(n) + " files"
+}
+
+// tilde shortens a path for people.
+func (a *app) tilde(path string) string {
+	home, err := a.home()
+	if err != nil || home == "/" {
+		return show(path)
+	}
+	if rel, err := filepath.Rel(home, path); err == nil && filepath.IsLocal(rel) {
+		if rel == "." {
+			return "~"
+		}
+		return "~/" + show(rel)
+	}
+	return show(path)
+}
+
+func (a *app) tildeList(list string) string {
+	parts := filepath.SplitList(list)
+	for i := range parts {
+		parts[i] = a.tilde(parts[i])
+	}
+	return strings.Join(parts, ", ")
+}
+
+// exactPath is a path in JSON: text, and its bytes where the text cannot tell them.
+func exactPath(path string) (string, []byte) {
+	if utf8.ValidString(path) {
+		return path, nil
+	}
+	return strings.ToValidUTF8(path, "\ufffd"), []byte(path)
+}
+
+type jsonOperation struct {
+	ID         int64          `json:"id"`
+	UUID       string         `json:"uuid"`
+	Kind       string         `json:"kind"`
+	Status     journal.Status `json:"status"`
+	Root       string         `json:"root,omitempty"`
+	Command    string         `json:"command,omitempty"`
+	StartedAt  string         `json:"started_at,omitempty"`
+	FinishedAt string         `json:"finished_at,omitempty"`
+	Moved      *int64         `json:"moved,omitempty"`
+	Failed     *int64         `json:"failed,omitempty"`
+	Bytes      *int64         `json:"bytes,omitempty"`
+	UndoneBy   *int64         `json:"undone_by"`
+	Undoes     *int64         `json:"undoes"`
+}
+
+type jsonShort struct {
+	ID     int64          `json:"id"`
+	UUID   string         `json:"uuid"`
+	Kind   string         `json:"kind"`
+	Status journal.Status `json:"status"`
+}
+
+func shortOf(r *organizer.Result) *jsonShort {
+	if r == nil || r.ID == 0 {
+		return nil
+	}
+	return &jsonShort{r.ID, r.UUID, r.Kind, r.Status}
+}
+
+func operationJSON(o journal.Operation) jsonOperation {
+	out := jsonOperation{ID: o.ID, UUID: o.UUID.String(), Kind: o.Kind, Status: o.Status, Root: o.Root, Command: o.Command,
+		StartedAt: o.StartedAt.Format(time.RFC3339Nano), Moved: &o.Moved, Failed: &o.Failed, Bytes: &o.Bytes}
+	if !o.FinishedAt.IsZero() {
+		out.FinishedAt = o.FinishedAt.Format(time.RFC3339Nano)
+	}
+	if o.UndoneBy != 0 {
+		out.UndoneBy = &o.UndoneBy
+	}
+	if o.Undoes != 0 {
+		out.Undoes = &o.Undoes
+	}
+	return out
+}
+
+type jsonMove struct {
+	From      string `json:"from"`
+	FromBytes []byte `json:"from_bytes,omitempty"`
+	To        string `json:"to"`
+	ToBytes   []byte `json:"to_bytes,omitempty"`
+	Category  string `json:"category,omitempty"`
+	Rule      string `json:"rule,omitempty"`
+	Action    string `json:"action,omitempty"`
+	State     string `json:"state,omitempty"`
+	Error     string `json:"error,omitempty"`
+	Bytes     int64  `json:"bytes"`
+}
+
+func moveJSON(from, to, label string, action journal.Action, bytes int64) jsonMove {
+	m := jsonMove{Category: label, Bytes: bytes}
+	m.From, m.FromBytes = exactPath(from)
+	m.To, m.ToBytes = exactPath(to)
+	switch action {
+	case journal.Rename, journal.Move:
+	default:
+		m.Action = action.String()
+	}
+	return m
+}
+
+type jsonProblem struct {
+	Path      string `json:"path"`
+	PathBytes []byte `json:"path_bytes,omitempty"`
+	Error     string `json:"error"`
+}
+
+func problemsJSON(lists ...[]organizer.Problem) []jsonProblem {
+	out := []jsonProblem{}
+	for _, p := range slices.Concat(lists...) {
+		q := jsonProblem{Error: strings.ToValidUTF8(p.Err.Error(), "\ufffd")}
+		q.Path, q.PathBytes = exactPath(p.Path)
+		out = append(out, q)
+	}
+	return out
+}
+
+// object writes one JSON object field by field, so that a million moves need not be held.
+type object struct {
+	w     *bufio.Writer
+	comma bool
+	items bool
+}
+
+func newObject(w io.Writer) *object {
+	o := &object{w: bufio.NewWriterSize(w, 64<<10)}
+	o.w.WriteByte('{')
+	return o
+}
+
+func (o *object) key(name string) {
+	if o.comma {
+		o.w.WriteByte(',')
+	}
+	o.comma = true
+	fmt.Fprintf(o.w, "%q:", name)
+}
+
+func (o *object) field(name string, v any) {
+	o.key(name)
+	o.value(v)
+}
+
+func (o *object) value(v any) {
+	e := json.NewEncoder(o.w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		fmt.Fprintf(o.w, "%q", err.Error()) // only our own types come here, and they encode
+	}
+}
+
+func (o *object) array(name string) { o.key(name); o.w.WriteByte('['); o.items = false }
+func (o *object) item(v any) {
+	if o.items {
+		o.w.WriteByte(',')
+	}
+	o.items = true
+	o.value(v)
+}
+func (o *object) end() { o.w.WriteByte(']') }
+func (o *object) close() error {
+	o.w.WriteString("}\n")
+	return o.w.Flush()
+}
+
+// tally is files and bytes of a category.
+type tally struct {
+	Files int64 `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+// organizeReport tells what an organize will do or did.
+type organizeReport struct {
+	*app
+	plan     *organizer.Plan
+	start    time.Time
+	dryRun   bool
+	quietOut bool // the answer is the plan itself
+	count    map[string]*tally
+}
+
+func (r *organizeReport) add(label string, bytes int64) {
+	if r.count == nil {
+		r.count = map[string]*tally{}
+	}
+	t := r.count[label]
+	if t == nil {
+		t = &tally{}
+		r.count[label] = t
+	}
+	t.Files++
+	t.Bytes += bytes
+}
+
+// planned tells what would be done.
+func (r *organizeReport) planned() error {
+	var o *object
+	if r.json && !r.quietOut {
+		o = newObject(r.out)
+		o.array("moves")
+	}
+	for i := range r.plan.Moves {
+		m := &r.plan.Moves[i]
+		size := r.plan.Tree.File(m.File).Size
+		r.add(r.plan.Labels[m.Label], size)
+		if o != nil {
+			o.item(moveJSON(r.plan.Tree.Path(m.File), r.plan.Target(m), r.plan.Labels[m.Label], m.Action, size))
+		}
+	}
+	if o != nil {
+		o.end()
+		return errors.Join(r.finishJSON(o, nil, int64(len(r.plan.Moves)), r.plan.Bytes()), r.exit(nil))
+	}
+	if !r.quietOut {
+		r.tree()
+		r.leftAlone()
+	}
+	return r.exit(nil)
+}
+
+// tree shows the plan as the folders it fills.
+func (r *organizeReport) tree() {
+	if r.quiet {
+		return
+	}
+	w := bufio.NewWriter(r.out)
+	defer w.Flush()
+	if len(r.plan.Moves) == 0 {
+		fmt.Fprintln(w, "Nothing to do.")
+		return
+	}
+	byFolder := map[uint32][]int{}
+	for i := range r.plan.Moves {
+		to := r.plan.Moves[i].To
+		byFolder[to] = append(byFolder[to], i)
+	}
+	order := make([]uint32, 0, len(byFolder))
+	for to := range byFolder {
+		order = append(order, to)
+	}
+	slices.SortFunc(order, func(a, b uint32) int { return cmp.Compare(r.plan.Folders[a].Path, r.plan.Folders[b].Path) })
+	const shown = 10
+	for _, to := range order {
+		f := &r.plan.Folders[to]
+		moves := byFolder[to]
+		var bytes int64
+		for _, i := range moves {
+			bytes += r.plan.Tree.File(r.plan.Moves[i].File).Size
+		}
+		mark := ""
+		if !f.Exists {
+			mark = r.paint(green, " (new)")
+		}
+		fmt.Fprintf(w, "%s/%s  %s, %s\n", r.paint(bold, r.tilde(f.Path)), mark, filesText(int64(len(moves))), bytesText(bytes))
+		for n, i := range moves {
+			if n == shown && !r.verbose && len(moves) > shown+1 {
+				fmt.Fprintf(w, "  %s\n", r.paint(dim, fmt.Sprintf("... and %s more (-v shows all)", humanize.Comma(int64(len(moves)-shown)))))
+				break
+			}
+			m := &r.plan.Moves[i]
+			from, name := r.plan.Tree.Name(m.File), r.plan.Name(m)
+			line := r.paint(green, "+ ") + show(name)
+			if from != name {
+				line += r.paint(dim, " <- "+show(from))
+			}
+			line += r.paint(dim, "  "+bytesText(r.plan.Tree.File(m.File).Size))
+			if original, ok := r.plan.SameAs[m.File]; ok {
+				line += r.paint(yellow, "  same as "+show(r.plan.Tree.Name(original)))
+			}
+			if m.Action == journal.Link {
+				line += r.paint(dim, "  hard link")
+			}
+			fmt.Fprintf(w, "  %s\n", line)
+		}
+	}
+	fmt.Fprintf(w, "\n%s, %s would be moved into %d folders. Nothing was changed.\n", filesText(int64(len(r.plan.Moves))), bytesText(r.plan.Bytes()), len(order))
+}
+
+// leftAlone says what stays and why, and what deserves a second look.
+func (r *organizeReport) leftAlone() {
+	if r.quiet {
+		return
+	}
+	var parts []string
+	undone := int64(0)
+	for reason := organizer.Reason(1); reason < organizer.Reasons; reason++ {
+		n := r.left(reason)
+		if n == 0 {
+			continue
+		}
+		if reason == organizer.LeftUndone {
+			undone = n
+		}
+		parts = append(parts, fmt.Sprintf("%s (%s)", humanize.Comma(n), reason))
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(r.out, "Left alone: %s.\n", strings.Join(parts, ", "))
+	}
+	if undone > 0 {
+		fmt.Fprintln(r.out, "What an undo has put back stays there; --again takes it too.")
+	}
+	if r.verbose {
+		for ref, f := range r.plan.Tree.All() {
+			if f.Left != organizer.NotLeft {
+				fmt.Fprintf(r.out, "  %s: %s\n", r.tilde(r.plan.Tree.Path(ref)), f.Left)
+			}
+		}
+	}
+	if n := len(r.plan.SameAs); n > 0 {
+		fmt.Fprintf(r.out, "Duplicates: %s, %s, equal another file of this run.\n", filesText(int64(n)), bytesText(r.plan.DupBytes))
+	}
+	if r.plan.Unchecked > 0 && r.verbose {
+		fmt.Fprintf(r.out, "The content of %s was not compared with the name; --detect content does.\n", filesText(r.plan.Unchecked))
+	}
+	for i, m := range r.plan.Mismatches {
+		if i == 20 && !r.verbose {
+			r.warn("... and %d more files that are not what their names say (-v shows all)", len(r.plan.Mismatches)-i)
+			break
+		}
+		r.warn("Careful: %s says %s but is %s", r.tilde(m.Path), m.Says, m.Is)
+	}
+}
+
+func (r *organizeReport) left(reason organizer.Reason) int64 {
+	return r.plan.Tree.Left[reason] + r.plan.Left[reason]
+}
+
+func (r *organizeReport) skipped() int64 {
+	var n int64
+	for reason := organizer.Reason(1); reason < organizer.Reasons; reason++ {
+		n += r.left(reason)
+	}
+	return n
+}
+
+// run carries the plan out and tells what was done.
+func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organizer.RunOptions) error {
+	bar := r.newProgress()
+	opt.Progress = bar.move(int64(len(r.plan.Moves)))
+	var o *object
+	if r.json {
+		o = newObject(r.out)
+		o.array("moves")
+	}
+	opt.Step = func(s *journal.Step, err error) {
+		if err != nil {
+			return
+		}
+		r.add(s.Label, s.File.Size)
+		if o != nil {
+			o.item(moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
+		}
+	}
+	res, err := organizer.Apply(ctx, j, r.plan, opt)
+	bar.done()
+	if res == nil {
+		res = &organizer.Result{}
+	}
+	if o != nil {
+		o.end()
+		if e := r.finishJSON(o, res, res.Moved, res.Bytes); e != nil {
+			err = errors.Join(err, e)
+		}
+	} else {
+		r.summary(res, err)
+	}
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			if res.ID != 0 {
+				r.warn("Interrupted after %s. Undo with: forg undo %d", filesText(res.Moved), res.ID)
+			}
+			return err
+		}
+		if res.Moved > 0 {
+			r.problems(res)
+			return &exitError{exitPartial, err}
+		}
+		return err
+	}
+	return r.exit(res)
+}
+
+func (r *organizeReport) summary(res *organizer.Result, err error) {
+	if r.quiet {
+		return
+	}
+	switch {
+	case res.Moved == 0 && err == nil && len(res.Problems) == 0 && len(r.plan.Problems) == 0:
+		fmt.Fprintln(r.out, "Nothing to do.")
+	case res.Moved > 0:
+		what := "Moved"
+		if r.plan.IsCopy() {
+			what = "Copied"
+		}
+		fmt.Fprintf(r.out, "%s %s, %s, in %s.\n", what, filesText(res.Moved), bytesText(res.Bytes), durationText(r.now().Sub(r.start)))
+		width := 0
+		labels := make([]string, 0, len(r.count))
+		for l := range r.count {
+			labels = append(labels, l)
+			width = max(width, len(l))
+		}
+		slices.SortFunc(labels, func(a, b string) int {
+			return cmp.Or(cmp.Compare(r.count[b].Files, r.count[a].Files), cmp.Compare(a, b))
+		})
+		for _, l := range labels {
+			fmt.Fprintf(r.out, "  %s  %8s  %8s\n", r.paint(bold, fmt.Sprintf("%-*s", width, l)), humanize.Comma(r.count[l].Files), bytesText(r.count[l].Bytes))
+		}
+	}
+	r.leftAlone()
+	if res.ID != 0 && err == nil {
+		fmt.Fprintf(r.out, "Undo with: %s\n", r.paint(bold, fmt.Sprintf("forg undo %d", res.ID)))
+	}
+}
+
+func durationText(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return d.Round(time.Second).String()
+}
+
+func (r *organizeReport) finishJSON(o *object, res *organizer.Result, moved, bytes int64) error {
+	var runProblems []organizer.Problem
+	failed := int64(len(r.plan.Problems))
+	if res != nil {
+		runProblems = res.Problems
+		failed += res.Failed
+	}
+	skipped := r.skipped()
+	if res != nil {
+		skipped += res.Skipped
+	}
+	o.field("operation", shortOf(res))
+	o.field("dry_run", r.dryRun)
+	o.field("scanned", r.plan.Tree.Files)
+	o.field("moved", moved)
+	o.field("skipped", skipped)
+	o.field("failed", failed)
+	o.field("duplicates", tally{int64(len(r.plan.SameAs)), r.plan.DupBytes})
+	o.field("bytes", bytes)
+	o.field("duration_ms", r.now().Sub(r.start).Milliseconds())
+	if r.count == nil {
+		r.count = map[string]*tally{}
+	}
+	o.field("categories", r.count)
+	left := map[string]int64{}
+	for reason := organizer.Reason(1); reason < organizer.Reasons; reason++ {
+		if n := r.left(reason); n > 0 {
+			left[reason.String()] = n
+		}
+	}
+	o.field("left", left)
+	type mismatch struct {
+		Path string `json:"path"`
+		Says string `json:"says"`
+		Is   string `json:"is"`
+	}
+	odd := []mismatch{}
+	for _, m := range r.plan.Mismatches {
+		path, _ := exactPath(m.Path)
+		odd = append(odd, mismatch{path, m.Says, m.Is})
+	}
+	o.field("mismatches", odd)
+	o.field("errors", problemsJSON(r.plan.Tree.Problems, r.plan.Problems, runProblems))
+	return o.close()
+}
+
+// problems names on standard error what could not be done.
+func (r *organizeReport) problems(res *organizer.Result) int {
+	all := slices.Concat(r.plan.Tree.Problems, r.plan.Problems)
+	if res != nil {
+		all = append(all, res.Problems...)
+		for _, n := range res.Notes {
+			r.warn("Note: %v", n.Err)
+		}
+	}
+	for _, p := range all {
+		r.complain(p.Err)
+	}
+	return len(all)
+}
+
+func (r *organizeReport) exit(res *organizer.Result) error {
+	if r.problems(res) > 0 {
+		return &exitError{code: exitPartial}
+	}
+	return nil
+}

@@ -1,0 +1,285 @@
+package organizer
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"forg/journal"
+	"forg/rules"
+)
+
+// A plan file is one JSON object; a person may leave moves out of it and change where they go. What it says of each
+// file is compared with the disk before anything is moved.
+type planHead struct {
+	Version    int        `json:"forg_plan"`
+	CreatedAt  time.Time  `json:"created_at"`
+	Roots      []string   `json:"roots"` // files go to folders below these only
+	OnConflict Conflict   `json:"on_conflict"`
+	Moves      []planMove `json:"moves"`
+}
+
+type planMove struct {
+	Action    string    `json:"action"` // move, copy, trash or link
+	From      string    `json:"from"`
+	FromBytes []byte    `json:"from_bytes,omitempty"` // if From is not valid UTF-8
+	To        string    `json:"to,omitempty"`
+	ToBytes   []byte    `json:"to_bytes,omitempty"`
+	Same      string    `json:"same_as,omitempty"` // what a duplicate to be trashed or linked equals
+	SameBytes []byte    `json:"same_as_bytes,omitempty"`
+	Category  string    `json:"category"`
+	Unit      uint32    `json:"unit,omitempty"` // files of one unit stay together
+	Bytes     int64     `json:"bytes"`
+	Modified  time.Time `json:"modified"`
+	Inode     uint64    `json:"inode"`
+	Born      int64     `json:"born,omitempty"`
+}
+
+const planVersion = 1
+
+// ErrPlan says that a plan file cannot be used.
+var ErrPlan = errors.New("this is no plan that forg can carry out")
+
+func exact(path string) (string, []byte) {
+	if utf8.ValidString(path) {
+		return path, nil
+	}
+	return strings.ToValidUTF8(path, "\ufffd"), []byte(path)
+}
+
+// WritePlan writes a plan for review and for Apply at another time.
+func WritePlan(w io.Writer, p *Plan, conflict Conflict, now time.Time) error {
+	b := bufio.NewWriter(w)
+	roots := append([]string{}, p.Tree.Roots...)
+	for i := range p.Tree.Dirs {
+		if into := p.Tree.Dirs[i].Into; into != "" && !slices.Contains(roots, into) {
+			roots = append(roots, into)
+		}
+	}
+	head, err := json.Marshal(planHead{Version: planVersion, CreatedAt: now, Roots: roots, OnConflict: conflict})
+	if err != nil {
+		return err
+	}
+	b.Write(head[:len(head)-len("null}")]) // the moves follow, one a line
+	b.WriteByte('[')
+	first := true
+	for i := range p.Moves {
+		m := &p.Moves[i]
+		f := p.Tree.File(m.File)
+		out := planMove{Action: "move", Category: p.Labels[m.Label], Unit: m.Unit, Bytes: f.Size, Modified: time.Unix(0, f.Mtime).UTC(), Inode: f.Ino, Born: f.Born}
+		out.From, out.FromBytes = exact(p.Tree.Path(m.File))
+		out.To, out.ToBytes = exact(p.Target(m))
+		original, dup := p.SameAs[m.File]
+		switch m.Action {
+		case journal.Copy:
+			out.Action = "copy"
+		case journal.Trash:
+			if !dup { // a file in the way: it gives way again when the plan is carried out
+				continue
+			}
+			out.Action, out.To, out.ToBytes = "trash", "", nil
+			out.Same, out.SameBytes = exact(p.Tree.Path(original))
+		case journal.Link:
+			out.Action = "link"
+		}
+		line, err := json.Marshal(out)
+		if err != nil {
+			return err
+		}
+		if !first {
+			b.WriteByte(',')
+		}
+		first = false
+		b.WriteByte('\n')
+		b.Write(line)
+	}
+	b.WriteString("\n]}\n")
+	return b.Flush()
+}
+
+// ReadPlan reads a plan file and compares it with the disk: files that are no longer what they were become problems of
+// the plan, not moves.
+func ReadPlan(r io.Reader, set *rules.Set, opt Options) (*Plan, error) {
+	var head planHead
+	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&head); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPlan, err)
+	}
+	if head.Version != planVersion {
+		return nil, fmt.Errorf("%w: its version is %d, this forg knows %d", ErrPlan, head.Version, planVersion)
+	}
+	if head.OnConflict != "" {
+		opt.Conflict = head.OnConflict
+	}
+	if !slices.Contains([]Conflict{ConflictRename, ConflictSkip, ConflictOverwrite, ConflictNewer, ConflictFail}, opt.Conflict) {
+		return nil, fmt.Errorf("%w: on_conflict is %q", ErrPlan, opt.Conflict)
+	}
+	for _, root := range head.Roots {
+		if !filepath.IsAbs(root) || filepath.Clean(root) != root {
+			return nil, fmt.Errorf("%w: the root %q is not an absolute path", ErrPlan, root)
+		}
+	}
+	for i := range head.Moves {
+		m := &head.Moves[i]
+		for _, path := range []struct {
+			s *string
+			b []byte
+		}{{&m.From, m.FromBytes}, {&m.To, m.ToBytes}, {&m.Same, m.SameBytes}} {
+			if path.b != nil {
+				*path.s = string(path.b)
+			}
+		}
+		if err := m.check(head.Roots); err != nil {
+			return nil, fmt.Errorf("%w: move %d: %w", ErrPlan, i+1, err)
+		}
+		opt.Copy = opt.Copy || m.Action == "copy"
+	}
+	return replan(&head, set, opt)
+}
+
+func (m *planMove) check(roots []string) error {
+	if !slices.Contains([]string{"move", "copy", "trash", "link"}, m.Action) {
+		return fmt.Errorf("unknown action %q", m.Action)
+	}
+	paths := []string{m.From}
+	if m.Action != "trash" {
+		paths = append(paths, m.To)
+	}
+	if m.Action == "trash" {
+		paths = append(paths, m.Same)
+	}
+	for _, p := range paths {
+		if !filepath.IsAbs(p) || filepath.Clean(p) != p || strings.ContainsRune(p, 0) || filepath.Dir(p) == p {
+			return fmt.Errorf("%q is not an absolute path of a file", p)
+		}
+		if !slices.ContainsFunc(roots, func(r string) bool { return within(p, r) }) {
+			return fmt.Errorf("%q lies outside the plan's roots", p)
+		}
+		if len(filepath.Base(p)) > maxName {
+			return fmt.Errorf("the name of %q is too long", p)
+		}
+	}
+	return nil
+}
+
+// replan makes a plan of what a plan file asks for, with the names that are free now.
+func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
+	tree := &Tree{Roots: head.Roots}
+	dirs := map[string]*Dir{}
+	refs := map[string]Ref{}
+	p := newPlanner(tree, set, opt)
+	take := func(m *planMove) (Ref, error) {
+		if r, ok := refs[m.From]; ok {
+			return r, nil
+		}
+		dir := filepath.Dir(m.From)
+		if _, ok := dirs[dir]; !ok {
+			id, dev, err := statDir(dir)
+			if err != nil {
+				return Ref{}, fmt.Errorf("open folder %s: %w", dir, cause(err))
+			}
+			dirs[dir] = &Dir{Path: dir, ID: id, Dev: dev, IsRoot: true}
+		}
+		st, err := lstat(m.From)
+		if err != nil {
+			return Ref{}, fmt.Errorf("look at %s: %w", m.From, cause(err))
+		}
+		if st.Ino != m.Inode || st.Born != m.Born || !isDir(st.Mode) && (st.Size != m.Bytes || st.Mtime != m.Modified.UnixNano()) {
+			return Ref{}, fmt.Errorf("move %s: it has changed since the plan was made", m.From)
+		}
+		d := *dirs[dir]
+		r := tree.addIn(d, filepath.Base(m.From), st)
+		refs[m.From] = r
+		return r, nil
+	}
+	seen := map[string]bool{}
+	for i := range head.Moves {
+		m := &head.Moves[i]
+		if seen[m.From] && m.Action != "link" {
+			return nil, fmt.Errorf("%w: it moves %q twice", ErrPlan, m.From)
+		}
+		seen[m.From] = seen[m.From] || m.Action != "link"
+		r, err := take(m)
+		if err != nil {
+			p.Problems = append(p.Problems, Problem{m.From, err})
+			continue
+		}
+		p.growKinds()
+		p.unit = max(p.unit, m.Unit)
+		if m.Action == "trash" {
+			original, ok := refs[m.Same]
+			if !ok || p.opt.Trash == nil {
+				p.Problems = append(p.Problems, Problem{m.From, fmt.Errorf("trash %s: the file it equals, %s, is not part of the plan", m.From, m.Same)})
+				continue
+			}
+			t, err := p.toTrash(r)
+			if err != nil {
+				p.Problems = append(p.Problems, Problem{m.From, err})
+				continue
+			}
+			t.Unit = m.Unit
+			p.SameAs[r] = original
+			p.DupBytes += m.Bytes
+			p.Moves = append(p.Moves, t)
+			continue
+		}
+		mv := Move{File: r, To: p.folder(filepath.Dir(m.To)), Unit: m.Unit, Label: p.label(m.Category),
+			Action: map[string]journal.Action{"move": journal.Rename, "copy": journal.Copy, "link": journal.Link}[m.Action]}
+		if name := filepath.Base(m.To); name != tree.Name(r) || m.Action == "link" {
+			p.rename(&mv, name)
+		}
+		if m.From == m.To {
+			continue
+		}
+		p.Moves = append(p.Moves, mv)
+	}
+	return p.resolve()
+}
+
+// Edit is what a person made of a planned move.
+type Edit struct {
+	Out bool   // leave it out
+	To  string // absolute path
+}
+
+// Edited is the plan with edits, one for each of its moves, carried out: what was left out stays, what was given
+// another place gets it if it is free.
+func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
+	q := newPlanner(p.Tree, set, opt)
+	q.growKinds()
+	q.SameAs, q.DupBytes, q.Mismatches, q.Problems, q.Left, q.Unchecked = p.SameAs, p.DupBytes, p.Mismatches, p.Problems, p.Left, p.Unchecked
+	for i := range p.Moves {
+		m := p.Moves[i]
+		q.unit = max(q.unit, m.Unit)
+		if m.Action == journal.Trash {
+			if _, dup := p.SameAs[m.File]; !dup {
+				continue // a file in the way gives way again if it still must
+			}
+		}
+		if edits[i].Out {
+			continue
+		}
+		m.To = q.folder(filepath.Dir(edits[i].To))
+		m.Label = q.label(p.Labels[m.Label])
+		m.Name = 0
+		if m.Action == journal.Move {
+			m.Action = journal.Rename
+		}
+		if name := filepath.Base(edits[i].To); name != p.Tree.Name(m.File) {
+			q.rename(&m, name)
+		}
+		if p.Tree.Path(m.File) == edits[i].To {
+			continue
+		}
+		q.Moves = append(q.Moves, m)
+	}
+	return q.resolve()
+}
