@@ -131,7 +131,8 @@ type kind string
 const (
 	lostFile = kind("file lost")         // its content is neither at the old nor at the new name
 	lostMove = kind("finished too soon") // forg had said that all was done
-	lostUndo = kind("undo not exact")    // a move without its intent, or a journal that does not open
+	lostUndo = kind("undo lost")         // a file that moved is not put back: its intent is gone
+	badUndo  = kind("undo not exact")    // all files are back, but something else is there or forg complains
 )
 
 func (p problem) String() string { return fmt.Sprintf("%s, power cut %v: %s", p.kind, p.cut, p.what) }
@@ -478,17 +479,21 @@ func checkDisk(image, mnt, forg string, finished bool) (moved int, problems []pr
 	if err != nil {
 		return 0, nil, err
 	}
-	switch different := differences(before, afterTree); {
+	different := differences(before, afterTree)
+	astray := slices.DeleteFunc(slices.Clone(different), func(path string) bool { return before[path] == "" })
+	switch {
+	case len(astray) > 0:
+		say(lostUndo, "%d files had moved, %d are not as before after the undo, such as %q; exit code %d: %s%s",
+			moved, len(astray), astray[0], code, out, stderr)
 	case len(different) > 0:
-		say(lostUndo, "%d files moved; after the undo, with exit code %d, %d paths are not as before, such as %s: %s%s",
-			moved, code, len(different), different[0], out, stderr)
+		say(badUndo, "left after the undo: %q; exit code %d: %s%s", different, code, out, stderr)
 	case code != 0 && (code != 1 || !maps.Equal(before, cutTree)): // 1: there was nothing to undo
-		say(lostUndo, "all is back, but the exit code is %d: %s%s", code, out, stderr)
+		say(badUndo, "all is back, but the exit code is %d: %s%s", code, out, stderr)
 	}
 	if _, err := os.Stat(journal); err == nil {
 		out, code, stderr := run("history", "--journal", journal, "--json")
 		if code != 0 || !json.Valid(out) {
-			say(lostUndo, "forg history: exit code %d: %s%s", code, out, stderr)
+			say(badUndo, "forg history: exit code %d: %s%s", code, out, stderr)
 		}
 	}
 	return moved, problems, nil
