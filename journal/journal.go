@@ -180,7 +180,7 @@ func (j *Journal) openReadOnly(ctx context.Context) error {
 	return nil
 }
 
-// check tells a journal from another program's database, and from a newer one.
+// check tells a journal from another program's database, from a newer one and, for reading, from one that was only begun.
 func (j *Journal) check(ctx context.Context) error {
 	var app, version, tables int
 	var err error
@@ -197,6 +197,8 @@ func (j *Journal) check(ctx context.Context) error {
 		return j.explain(err)
 	case tables > 0 && app != applicationID:
 		return fmt.Errorf("open journal %s: this SQLite file is not a forg journal; give another with --journal", j.path)
+	case tables == 0 && j.lock == nil:
+		return fmt.Errorf("open journal %s: nothing is recorded in it yet: %w", j.path, fs.ErrNotExist)
 	case version > len(migrationFiles()):
 		return fmt.Errorf("open journal %s: %w (schema %d, this forg knows %d); it was left untouched, use that forg", j.path, ErrNewer, version, len(migrationFiles()))
 	}
