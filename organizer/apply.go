@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -127,7 +128,9 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 		placed := map[Ref]*Move{}
 		if len(p.SameAs) > 0 {
 			for i := range p.Moves {
-				placed[p.Moves[i].File] = &p.Moves[i]
+				if p.Moves[i].Action != journal.Link { // a link's file is its original, which goes its own way
+					placed[p.Moves[i].File] = &p.Moves[i]
+				}
 			}
 		}
 		for i := range p.Moves {
@@ -137,7 +140,7 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				File: identity(p.Tree.File(m.File)), Label: p.Labels[m.Label], Unit: int64(m.Unit)}
 			if original, ok := p.SameAs[m.File]; ok && m.Action == journal.Trash {
 				path := p.Tree.Path(original)
-				if to := placed[original]; to != nil && to.Action != journal.Link {
+				if to := placed[original]; to != nil {
 					path = p.Target(to)
 				}
 				sameAs[int64(i)] = path
@@ -160,7 +163,7 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 // from is where a move takes its file from: its place in the tree or, for a hard link, where its original has gone.
 func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Folder) (*journal.Folder, string) {
 	if m.Action == journal.Link {
-		if to := placed[m.File]; to != nil && to.Action != journal.Link {
+		if to := placed[m.File]; to != nil {
 			return &p.Folders[to.To].ID, p.Name(to)
 		}
 	}
@@ -188,6 +191,9 @@ func parentOf(t *Tree, path string, made map[string]*journal.Folder) *journal.Fo
 // run carries out the steps and then finish, which may make last changes before the operation gets its last word.
 func (r *runner) run(ctx context.Context, steps func(func(journal.Step) bool), finish func(*journal.Finish) error) (*Result, error) {
 	defer r.cache.close()
+	// One thread makes all changes, so that a test can stop it at its n-th system call (strace counts by thread).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	r.stream(ctx, steps)
 	for round := 0; len(r.retry) > 0 && round < 100 && r.fatal == nil && ctx.Err() == nil; round++ {
 		again := r.retry
@@ -506,6 +512,9 @@ func (r *runner) rmdir(s *journal.Step) error {
 		r.cache.forget(s.FromPath())
 		r.changed(s)
 		err = up.rmdir(s.From)
+	}
+	if err != nil && !isNotEmpty(err) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoFolder) && !errors.Is(err, errReplaced) {
+		return err
 	}
 	if err != nil { // not empty, or no longer there: no file is concerned, so nobody needs to hear of it
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
