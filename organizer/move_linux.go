@@ -3,6 +3,7 @@ package organizer
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -114,38 +115,60 @@ func dataRanges(f *os.File, size int64, each func(from, to int64) error) error {
 	return nil
 }
 
-// copyAttributes gives dst the owner, mode, extended attributes (ACLs among them) and times of src. It names what could
-// not be kept; content is not its business.
-func copyAttributes(dst, src *os.File, m meta) (lost []string) {
+// copyAttributes gives dst the owner, mode, extended attributes (ACLs among them) and times of src. It names what the
+// file system of dst cannot keep; that something else went wrong is an error. Content is not its business.
+func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 	d, s := int(dst.Fd()), int(src.Fd())
-	if err := unix.Fchown(d, int(m.UID), int(m.GID)); err != nil {
-		if err := unix.Fchown(d, -1, int(m.GID)); err != nil {
-			lost = append(lost, "group")
+	keep := func(what string, err error) error {
+		if err != nil && !cannotKeep(err) {
+			return fmt.Errorf("copy its %s: %w", what, err)
+		}
+		if err != nil {
+			lost = append(lost, what)
+		}
+		return nil
+	}
+	if err := retryErr(func() error { return unix.Fchown(d, int(m.UID), int(m.GID)) }); cannotKeep(err) {
+		if err := keep("group", retryErr(func() error { return unix.Fchown(d, -1, int(m.GID)) })); err != nil {
+			return lost, err
 		}
 		if int(m.UID) != os.Geteuid() {
 			lost = append(lost, "owner")
 		}
+	} else if err != nil {
+		return lost, keep("owner", err)
 	}
-	if err := unix.Fchmod(d, m.Mode&0o7777); err != nil {
-		lost = append(lost, "mode")
+	if err := keep("mode", retryErr(func() error { return unix.Fchmod(d, m.Mode&0o7777) })); err != nil {
+		return lost, err
 	}
 	names, err := xattrNames(s)
 	if err != nil && err != unix.ENOTSUP {
-		lost = append(lost, "extended attributes")
+		if err := keep("extended attributes", err); err != nil {
+			return lost, err
+		}
 	}
 	for _, name := range names {
 		value, err := xattr(s, name)
 		if err == nil {
-			err = unix.Fsetxattr(d, name, value, 0)
+			err = retryErr(func() error { return unix.Fsetxattr(d, name, value, 0) })
 		}
-		if err != nil && err != unix.ENODATA && name != "security.selinux" { // the label is the new folder's to give
-			lost = append(lost, name)
+		if err == nil || err == unix.ENODATA || name == "security.selinux" { // the label is the new folder's to give
+			continue
+		}
+		if err := keep(name, err); err != nil {
+			return lost, err
 		}
 	}
-	if err := setTimes(dst, m.Atime, m.Mtime); err != nil {
-		lost = append(lost, "times")
+	return lost, keep("times", retryErr(func() error { return setTimes(dst, m.Atime, m.Mtime) }))
+}
+
+// cannotKeep tells what a file system or its rules do not provide for from what failed this time.
+func cannotKeep(err error) bool {
+	switch err {
+	case unix.EPERM, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL, unix.E2BIG:
+		return true
 	}
-	return lost
+	return false
 }
 
 func setTimes(f *os.File, atime, mtime int64) error {
