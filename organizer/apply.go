@@ -61,6 +61,8 @@ type runner struct {
 	retry   [][]journal.Step // steps that need a second try under other conditions
 	numbers map[place]int    // last number tried for a name that was taken
 	remade  map[string]folderAttributes
+	unmade  map[string]journal.Step // folders that could not be made
+	made    bool                    // a folder was
 	dropped map[int64]bool   // units of which a member failed
 	unit    []journal.Step   // members of the current unit that were carried out
 	sameAs  map[int64]string // steps that remove a duplicate: the file it must equal
@@ -75,7 +77,7 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 	return &runner{
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
 		seen: map[*journal.Folder]bool{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{},
-		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, sameAs: map[int64]string{},
+		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, sameAs: map[int64]string{},
 	}, nil
 }
 
@@ -389,7 +391,13 @@ func (r *runner) carryOne(s *journal.Step) error {
 	case journal.Trash:
 		return trash(r.j.Now(), s, from, to)
 	case journal.Untrash:
-		return untrash(s, from, to)
+		if err := renameNoReplace(from, s.From, to, s.To); err != nil {
+			return err
+		}
+		if err := removeNote(s.FromDir, s.From); err != nil { // the file is back all the same
+			r.res.Problems = append(r.res.Problems, Problem{s.FromPath(), err})
+		}
+		return nil
 	case journal.Link:
 		return link(from, s.From, to, s.To)
 	}
@@ -483,12 +491,12 @@ func (r *runner) mkdir(s *journal.Step) error {
 				return errSettled
 			}
 		}
+		r.unmade[s.ToPath()] = *s
 		return err
 	}
+	r.made = true
 	if len(s.Meta) > 0 {
-		if err := r.remake(s.ToPath(), s.Meta); err != nil {
-			r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), err})
-		}
+		r.notKept(s.ToPath(), r.remake(s.ToPath(), s.Meta))
 	}
 	if m, err := up.stat(s.To); err == nil {
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Done, Ino: m.Ino, Born: m.Born})
@@ -605,6 +613,10 @@ func (r *runner) missingFolders(path string) []journal.Step {
 		if id, _, err := statDir(up.Path); err == nil {
 			*up = id
 		}
+		if s, ok := r.unmade[path]; ok { // a second try, with the attributes that it should have
+			steps = append(steps, again(s))
+			continue
+		}
 		steps = append(steps, journal.Step{Action: journal.Mkdir, ToDir: up, To: filepath.Base(path)})
 	}
 	slices.Reverse(steps)
@@ -654,8 +666,8 @@ func (r *runner) giveWay(s *journal.Step) ([]journal.Step, bool) {
 				}
 			}
 		}
-		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: s.To, File: there.Identity}
-		stem, ext := splitName(s.To)
+		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: trashName(s.To), File: there.Identity}
+		stem, ext := splitName(away.To)
 		for n := 2; ; n++ {
 			if _, err := lstat(away.ToPath()); errors.Is(err, fs.ErrNotExist) {
 				break
@@ -753,7 +765,7 @@ func (r *runner) finish(ctx context.Context, last func(*journal.Finish) error) e
 	switch {
 	case r.fatal != nil || ctx.Err() != nil:
 		f.Status = journal.Interrupted
-	case r.res.Failed > 0 && r.res.Moved == 0:
+	case r.res.Failed > 0 && r.res.Moved == 0 && !r.made:
 		f.Status = journal.FailedOp
 	case len(r.res.Problems) > 0:
 		f.Status = journal.Partial

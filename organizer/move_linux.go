@@ -164,9 +164,10 @@ func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 
 // cannotKeep tells what a file system or its rules do not provide for from what failed this time.
 func cannotKeep(err error) bool {
-	switch err {
-	case unix.EPERM, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL, unix.E2BIG:
-		return true
+	for _, e := range []error{unix.EPERM, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL, unix.E2BIG} {
+		if errors.Is(err, e) {
+			return true
+		}
 	}
 	return false
 }
@@ -290,11 +291,11 @@ func (a folderAttributes) restore(path string) error {
 		return err
 	}
 	if m.UID != a.UID || m.GID != a.GID {
-		err = unix.Fchown(f.fd, int(a.UID), int(a.GID))
+		err = retryErr(func() error { return unix.Fchown(f.fd, int(a.UID), int(a.GID)) })
 	}
-	err = errors.Join(err, unix.Fchmod(f.fd, a.Mode))
+	err = errors.Join(err, retryErr(func() error { return unix.Fchmod(f.fd, a.Mode) }))
 	for name, v := range a.Xattrs {
-		if e := unix.Fsetxattr(f.fd, name, v, 0); e != nil && name != "security.selinux" {
+		if e := retryErr(func() error { return unix.Fsetxattr(f.fd, name, v, 0) }); e != nil && name != "security.selinux" {
 			err = errors.Join(err, e)
 		}
 	}

@@ -551,6 +551,9 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 	var inWay []string
 	for i := range unit {
 		m := &unit[i]
+		if m.Action == journal.Trash {
+			continue // toTrash has given it a free name
+		}
 		to := &p.Folders[m.To]
 		if err := to.load(); err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("list folder %s: %w", to.Path, cause(err))})
@@ -602,7 +605,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		for n := worst; ; n++ {
 			if !slices.ContainsFunc(unit, func(m Move) bool {
 				to := &p.Folders[m.To]
-				return to.taken[to.key(p.numbered(p.Name(&m), n))]
+				return m.Action != journal.Trash && to.taken[to.key(p.numbered(p.Name(&m), n))]
 			}) {
 				worst = n
 				break
@@ -620,7 +623,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 	}
 	for _, m := range unit {
 		to := &p.Folders[m.To]
-		if worst > 0 {
+		if worst > 0 && m.Action != journal.Trash {
 			name := p.Name(&m)
 			to.next[to.key(name)] = worst
 			p.rename(&m, p.numbered(name, worst))
@@ -663,11 +666,15 @@ const maxName = 255 // bytes, of every file system in use
 
 // numberedName is "stem (n).ext", cut to 255 bytes on a character boundary with number and extension kept.
 func numberedName(stem, ext string, n int) string {
-	tail := " (" + strconv.Itoa(n) + ")"
+	return fitName(stem, " ("+strconv.Itoa(n)+")", ext, maxName)
+}
+
+// fitName is the stem, cut on a character boundary so that all is at most limit bytes long, the tail and the extension.
+func fitName(stem, tail, ext string, limit int) string {
 	if ext != "" {
 		tail += "." + ext
 	}
-	if over := len(stem) + len(tail) - maxName; over > 0 {
+	if over := len(stem) + len(tail) - limit; over > 0 {
 		cut := max(len(stem)-over, 0)
 		for cut > 0 && !utf8.RuneStart(stem[cut]) {
 			cut--
@@ -727,8 +734,12 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)
 	}
 	m := Move{File: r, To: to, Action: journal.Trash, Label: p.label("Trash")}
-	if name := p.Tree.Name(r); f.taken[f.key(name)] {
-		p.rename(&m, p.numbered(name, p.nextFree(f, name)))
+	name := trashName(p.Tree.Name(r))
+	if f.taken[f.key(name)] {
+		name = p.numbered(name, p.nextFree(f, name))
+	}
+	if name != p.Tree.Name(r) {
+		p.rename(&m, name)
 	}
 	f.taken[f.key(p.Name(&m))] = true
 	return m, nil

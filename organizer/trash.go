@@ -70,6 +70,12 @@ func (f *Folder) perm() uint32 {
 
 const infoSuffix = ".trashinfo"
 
+// trashName is a name that leaves room for a number and for the suffix of its note.
+func trashName(name string) string {
+	stem, ext := splitName(name)
+	return fitName(stem, "", ext, maxName-len(infoSuffix)-len(" (99999999)"))
+}
+
 // trash moves a file into a trash folder, its note first: files without a note are not shown by any trash can.
 func trash(now time.Time, s *journal.Step, from, to *folder) error {
 	info, err := openInfo(s.ToDir)
@@ -95,14 +101,7 @@ func trash(now time.Time, s *journal.Step, from, to *folder) error {
 	return nil
 }
 
-// untrash moves a file out of the trash and then removes its note.
-func untrash(s *journal.Step, from, to *folder) error {
-	if err := renameNoReplace(from, s.From, to, s.To); err != nil {
-		return err
-	}
-	return removeNote(s.FromDir, s.From)
-}
-
+// removeNote removes the note on a file that has left the trash.
 func removeNote(dir *journal.Folder, name string) error {
 	info, err := openInfo(dir)
 	if err != nil || info == nil {
