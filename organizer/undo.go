@@ -189,6 +189,9 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 				g = &journal.Folder{Path: f.Path, Volume: f.Volume}
 				if id, _, err := statDir(f.Path); err == nil {
 					*g = id
+					if f.Volume != 0 {
+						g.Volume = f.Volume // if it is another now, so are the inodes (see checkUndo)
+					}
 				}
 				folders[f.Path] = g
 			}
