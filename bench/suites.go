@@ -340,7 +340,7 @@ func (b *Bench) cross() ([]*Section, error) {
 	} {
 		n := c.n
 		if b.quick || b.n > 0 {
-			n = b.size(c.n / 10)
+			n = max(1, b.size(c.n)/10)
 		}
 		files := n
 		if c.kind == "big" {
