@@ -570,6 +570,9 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 				m.Action = journal.Move
 			}
 		}
+		if m.Action == journal.Trash { // toTrash has given it a free name
+			continue
+		}
 		if !to.taken[to.key(name)] || leaving[place{to.Path, name}] && !p.claimed(to, name) {
 			continue
 		}
@@ -602,7 +605,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		for n := worst; ; n++ {
 			if !slices.ContainsFunc(unit, func(m Move) bool {
 				to := &p.Folders[m.To]
-				return to.taken[to.key(p.numbered(p.Name(&m), n))]
+				return m.Action != journal.Trash && to.taken[to.key(p.numbered(p.Name(&m), n))]
 			}) {
 				worst = n
 				break
@@ -620,7 +623,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 	}
 	for _, m := range unit {
 		to := &p.Folders[m.To]
-		if worst > 0 {
+		if worst > 0 && m.Action != journal.Trash {
 			name := p.Name(&m)
 			to.next[to.key(name)] = worst
 			p.rename(&m, p.numbered(name, worst))
