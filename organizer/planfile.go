@@ -38,8 +38,8 @@ type planMove struct {
 	Unit      uint32    `json:"unit,omitempty"` // files of one unit stay together
 	Bytes     int64     `json:"bytes"`
 	Modified  time.Time `json:"modified"`
-	Inode     uint64    `json:"inode"`
-	Born      int64     `json:"born,omitempty"`
+	Inode     uint64    `json:"inode,string"` // text, for programs that read numbers as floating point
+	Born      int64     `json:"born,string,omitempty"`
 }
 
 const planVersion = 1
@@ -259,12 +259,20 @@ func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 	for i := range p.Moves {
 		m := p.Moves[i]
 		q.unit = max(q.unit, m.Unit)
+		if edits[i].Out {
+			continue
+		}
 		if m.Action == journal.Trash {
 			if _, dup := p.SameAs[m.File]; !dup {
 				continue // a file in the way gives way again if it still must
 			}
-		}
-		if edits[i].Out {
+			t, err := q.toTrash(m.File)
+			if err != nil {
+				q.Problems = append(q.Problems, Problem{p.Tree.Path(m.File), err})
+				continue
+			}
+			t.Unit = m.Unit
+			q.Moves = append(q.Moves, t)
 			continue
 		}
 		m.To = q.folder(filepath.Dir(edits[i].To))
