@@ -127,7 +127,9 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 		placed := map[Ref]*Move{}
 		if len(p.SameAs) > 0 {
 			for i := range p.Moves {
-				placed[p.Moves[i].File] = &p.Moves[i]
+				if p.Moves[i].Action != journal.Link { // whose File is the original, placed by another move
+					placed[p.Moves[i].File] = &p.Moves[i]
+				}
 			}
 		}
 		for i := range p.Moves {
@@ -350,6 +352,7 @@ var (
 	errReplaced  = errors.New("another file has taken its place; it was not touched")
 	errGone      = errors.New("it is not there any more")
 	errDirMoved  = errors.New("its folder is not the one that was scanned")
+	errKept      = errors.New("it was not removed")
 	errDiffers   = errors.New("its content differs from the file it was taken for a duplicate of")
 )
 
@@ -665,7 +668,7 @@ func (r *runner) skip(s *journal.Step, err error) {
 }
 
 func (r *runner) fail(s *journal.Step, err error) {
-	if errors.Is(err, errReplaced) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo {
+	if errors.Is(err, errReplaced) || errors.Is(err, errKept) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo {
 		r.res.Skipped++
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
 	} else {

@@ -325,11 +325,11 @@ func (r *runner) removeTwin(s *journal.Step, from *folder) error {
 	other, err := lstat(s.ToPath())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s is gone, so this is the last one and stays", s.ToPath())
+		return fmt.Errorf("%w: %s is gone, so this is the last one and stays", errKept, s.ToPath())
 	case err != nil:
 		return err
 	case s.Action == journal.Unlink && !other.SameFile(now.Identity):
-		return fmt.Errorf("%s is another file by now, so this one stays", s.ToPath())
+		return fmt.Errorf("%w: %s is another file by now, so this one stays", errKept, s.ToPath())
 	}
 	if s.Action == journal.Uncopy {
 		same, err := sameBytes(s.FromPath(), s.ToPath())
@@ -337,7 +337,7 @@ func (r *runner) removeTwin(s *journal.Step, from *folder) error {
 			return err
 		}
 		if !same {
-			return fmt.Errorf("it or %s was edited since, so both stay", s.ToPath())
+			return fmt.Errorf("%w: it or %s was edited since, so both stay", errKept, s.ToPath())
 		}
 	}
 	r.changed(s)

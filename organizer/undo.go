@@ -192,6 +192,9 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			if last.Ino != 0 { // content was copied: the file there is the copy
 				t.File.Ino, t.File.Born = last.Ino, last.Born
 			}
+			if t.Action == journal.Copy {
+				t.File = s.File // of the original, not of the copy that was removed
+			}
 			if t.Action.Places() {
 				t.Meta = last.Hash // the last resort to know the file by
 			}
