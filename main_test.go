@@ -115,7 +115,9 @@ func codeVerb(ts *testscript.TestScript, neg bool, args []string) {
 	run := ts.Exec
 	if args[1] == "plainly" {
 		args = slices.Delete(args, 1, 2)
-		run = func(name string, args ...string) error { return plainly(func() error { return ts.Exec(name, args...) }) }
+		run = func(name string, args ...string) error {
+			return plainly(func() error { return ts.Exec(name, args...) })
+		}
 	}
 	err := run(args[1], args[2:]...)
 	got := 0
@@ -432,4 +434,3 @@ func TestScriptNames(t *testing.T) {
 		}
 	}
 }
-
