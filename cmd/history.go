@@ -177,7 +177,8 @@ func pluralFiles(n int64) string {
 func (a *app) showCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "show OP", Short: "Print one operation, file by file",
-		Long:    help(`Prints what operation OP did with every file. OP is a number from "forg history", a UUID or the beginning of one, or "last".`, exitUsageText),
+		Long:    help(`Prints what operation OP did with every file. OP is a number from "forg history", a UUID or the beginning of
+one, or "last".`, exitUsageText),
 		Example: "  forg show 42\n  forg show last --json | jq -r '.steps[].to'",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE:    func(c *cobra.Command, refs []string) error { return a.showOperation(c.Context(), refs[0]) },
