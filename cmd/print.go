@@ -399,7 +399,7 @@ func (r *organizeReport) leftAlone() {
 		if reason == organizer.LeftUndone {
 			undone = n
 		}
-		parts = append(parts, fmt.Sprintf("%s (%s)", humanize.Comma(n), reason))
+		parts = append(parts, fmt.Sprintf("%s %s", humanize.Comma(n), reason))
 	}
 	if len(parts) > 0 {
 		fmt.Fprintf(r.out, "Left alone: %s.\n", strings.Join(parts, ", "))

@@ -435,7 +435,8 @@ func (r *runner) check(s *journal.Step) error {
 	case err != nil:
 		return err
 	case s.Action == journal.Link:
-		if !now.SameFile(s.File) {
+		// Which file it is does not matter here: before the duplicate goes it is compared with it byte by byte.
+		if !isRegular(now.Mode) {
 			return errReplaced
 		}
 		return nil
@@ -717,13 +718,18 @@ func (r *runner) dropUnit(unit int64) {
 	r.dropped[unit] = true
 	for i := len(r.unit) - 1; i >= 0; i-- {
 		s := r.unit[i]
-		if s.Unit != unit || s.Action != journal.Rename {
+		if s.Unit != unit || s.Action != journal.Rename && s.Action != journal.Link {
 			continue
 		}
 		from, err := r.dir(s.FromDir)
 		if err == nil {
 			var to *folder
-			if to, err = r.dir(s.ToDir); err == nil {
+			if to, err = r.dir(s.ToDir); err == nil && s.Action == journal.Link {
+				if err = to.unlink(s.To); err == nil {
+					r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: errCompanion.Error()})
+					continue
+				}
+			} else if err == nil {
 				err = renameNoReplace(to, s.To, from, s.From)
 			}
 		}

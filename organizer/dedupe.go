@@ -212,14 +212,24 @@ func (p *planner) dealWithDuplicates() {
 	p.Moves = append(keep, last...)
 }
 
+// openFile opens a file for reading, following no symbolic link on the way.
+func openFile(path string) (*os.File, error) {
+	dir, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.close()
+	return dir.open(filepath.Base(path))
+}
+
 // sameBytes compares two files byte by byte.
 func sameBytes(a, b string) (bool, error) {
-	fa, err := os.Open(a)
+	fa, err := openFile(a)
 	if err != nil {
 		return false, err
 	}
 	defer fa.Close()
-	fb, err := os.Open(b)
+	fb, err := openFile(b)
 	if err != nil {
 		return false, err
 	}
