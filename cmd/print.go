@@ -399,7 +399,7 @@ func (r *organizeReport) leftAlone() {
 		if reason == organizer.LeftUndone {
 			undone = n
 		}
-		parts = append(parts, fmt.Sprintf("%s %s", humanize.Comma(n), reason))
+		parts = append(parts, leftText(reason, n))
 	}
 	if len(parts) > 0 {
 		fmt.Fprintf(r.out, "Left alone: %s.\n", strings.Join(parts, ", "))
@@ -427,6 +427,21 @@ func (r *organizeReport) leftAlone() {
 		}
 		r.warn("Careful: %s says %s but is %s", r.tilde(m.Path), m.Says, m.Is)
 	}
+}
+
+// leftText says how many were left for a reason.
+func leftText(reason organizer.Reason, n int64) string {
+	text := reason.String()
+	if n != 1 {
+		switch reason {
+		case organizer.LeftPartial, organizer.LeftDuplicate, organizer.LeftFolderBundle, organizer.LeftDestination, organizer.LeftSymlink,
+			organizer.LeftSpecial, organizer.LeftSystem:
+			text += "s"
+		case organizer.LeftProject:
+			text = "projects or repositories"
+		}
+	}
+	return humanize.Comma(n) + " " + text
 }
 
 func (r *organizeReport) left(reason organizer.Reason) int64 {

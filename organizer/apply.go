@@ -127,7 +127,9 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 		placed := map[Ref]*Move{}
 		if len(p.SameAs) > 0 {
 			for i := range p.Moves {
-				placed[p.Moves[i].File] = &p.Moves[i]
+				if p.Moves[i].Action != journal.Link {
+					placed[p.Moves[i].File] = &p.Moves[i]
+				}
 			}
 		}
 		for i := range p.Moves {
@@ -137,7 +139,7 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				File: identity(p.Tree.File(m.File)), Label: p.Labels[m.Label], Unit: int64(m.Unit)}
 			if original, ok := p.SameAs[m.File]; ok && m.Action == journal.Trash {
 				path := p.Tree.Path(original)
-				if to := placed[original]; to != nil && to.Action != journal.Link {
+				if to := placed[original]; to != nil {
 					path = p.Target(to)
 				}
 				sameAs[int64(i)] = path
@@ -160,7 +162,7 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 // from is where a move takes its file from: its place in the tree or, for a hard link, where its original has gone.
 func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Folder) (*journal.Folder, string) {
 	if m.Action == journal.Link {
-		if to := placed[m.File]; to != nil && to.Action != journal.Link {
+		if to := placed[m.File]; to != nil {
 			return &p.Folders[to.To].ID, p.Name(to)
 		}
 	}
@@ -385,7 +387,13 @@ func (r *runner) carryOne(s *journal.Step) error {
 	case journal.Untrash:
 		return untrash(s, from, to)
 	case journal.Link:
-		return link(from, s.From, to, s.To)
+		if err := link(from, s.From, to, s.To); err != nil {
+			return err
+		}
+		if m, err := to.stat(s.To); err == nil { // a file that came from another disk is not the one of the plan
+			r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Done, Ino: m.Ino, Born: m.Born})
+		}
+		return nil
 	}
 	return fmt.Errorf("%s: forg does not know this action", s.Action)
 }

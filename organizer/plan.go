@@ -551,6 +551,9 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 	var inWay []string
 	for i := range unit {
 		m := &unit[i]
+		if m.Action == journal.Trash {
+			continue // its name was found with it
+		}
 		to := &p.Folders[m.To]
 		if err := to.load(); err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("list folder %s: %w", to.Path, cause(err))})
@@ -577,8 +580,8 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		there, err := lstat(path)
 		ours := err != nil // claimed by this very run: its files never replace each other
 		switch {
-		case p.opt.Copy && !ours && p.sameContent(m.File, path, there):
-			return stay(NotLeft) // copied before
+		case p.opt.Copy && p.copied(m, to):
+			return stay(NotLeft)
 		case p.opt.Conflict == ConflictSkip:
 			return stay(LeftConflict)
 		case p.opt.Conflict == ConflictFail:
@@ -602,7 +605,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		for n := worst; ; n++ {
 			if !slices.ContainsFunc(unit, func(m Move) bool {
 				to := &p.Folders[m.To]
-				return to.taken[to.key(p.numbered(p.Name(&m), n))]
+				return m.Action != journal.Trash && to.taken[to.key(p.numbered(p.Name(&m), n))]
 			}) {
 				worst = n
 				break
@@ -619,6 +622,10 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		out = append(out, m)
 	}
 	for _, m := range unit {
+		if m.Action == journal.Trash {
+			out = append(out, m)
+			continue
+		}
 		to := &p.Folders[m.To]
 		if worst > 0 {
 			name := p.Name(&m)
@@ -734,13 +741,24 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	return m, nil
 }
 
-func (p *planner) sameContent(r Ref, path string, there meta) bool {
-	f := p.Tree.File(r)
-	if !isRegular(there.Mode) || there.Size != f.Size {
-		return false
+// copied reports whether an earlier run has copied the file, under its name or a numbered one.
+func (p *planner) copied(m *Move, to *Folder) bool {
+	size := p.Tree.File(m.File).Size
+	for n := 1; ; n++ {
+		name := p.Name(m)
+		if n > 1 {
+			name = p.numbered(name, n)
+		}
+		if !to.taken[to.key(name)] {
+			return false
+		}
+		path := filepath.Join(to.Path, name)
+		if there, err := lstat(path); err == nil && isRegular(there.Mode) && there.Size == size {
+			if same, err := sameBytes(p.Tree.Path(m.File), path); err == nil && same {
+				return true
+			}
+		}
 	}
-	same, err := sameBytes(p.Tree.Path(r), path)
-	return err == nil && same
 }
 
 // order puts every move after the one that frees its place, and breaks circles with a name of ours in between.
