@@ -107,6 +107,9 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				at, ok = index[filepath.Dir(p.Folders[at].Path)]
 			}
 		}
+		for i := range p.Folders {
+			need[i] = need[i] || p.Folders[i].also && !p.Folders[i].Exists
+		}
 		order := make([]int, 0, len(p.Folders))
 		for i := range p.Folders {
 			if need[i] {
@@ -547,7 +550,7 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
-	if !s.Action.Places() {
+	if !s.Action.Places() || strings.HasPrefix(s.To, asidePrefix) {
 		return
 	}
 	r.res.Moved++

@@ -23,6 +23,9 @@ import (
 // tempPrefix begins the names of files that exist only while forg works. Such a file found later is a crash's leftover.
 const tempPrefix = ".forg-"
 
+// asidePrefix begins the name of a file that makes room for another in a swap. It is a user's file, on its way.
+const asidePrefix = tempPrefix + "swap-"
+
 var (
 	errCrossDevice = errors.New("on another file system")
 	errExists      = errors.New("the name is taken")

@@ -99,6 +99,7 @@ type Folder struct {
 	taken  map[string]bool
 	next   map[string]int // last number given to a name
 	listed bool
+	also   bool // needed although no file is put into it
 }
 
 // Move is one file's way. Millions of them must fit in memory.
@@ -135,6 +136,7 @@ type Plan struct {
 	Left       [Reasons]int64 // files left alone by the plan, beyond those of the scan
 	Unchecked  int64          // files whose content was not compared with their name
 	copy       bool
+	aside      map[Ref]Ref // files that stepped aside, by what they are called there: what they were called before
 }
 
 // Name is the name a move gives its file.
@@ -148,6 +150,17 @@ func (p *Plan) Name(m *Move) string {
 // Target is the path a move takes its file to.
 func (p *Plan) Target(m *Move) string { return filepath.Join(p.Folders[m.To].Path, p.Name(m)) }
 
+// Aside reports whether a move only makes room: its file goes on to its place later in the plan.
+func (p *Plan) Aside(m *Move) bool { return m.Name != 0 && strings.HasPrefix(p.Names[m.Name], asidePrefix) }
+
+// Source is the file that a move is about, under its name before the plan.
+func (p *Plan) Source(m *Move) Ref {
+	if r, ok := p.aside[m.File]; ok {
+		return r
+	}
+	return m.File
+}
+
 // IsCopy reports whether the plan leaves the originals where they are.
 func (p *Plan) IsCopy() bool { return p.copy }
 
@@ -155,10 +168,15 @@ func (p *Plan) IsCopy() bool { return p.copy }
 func (p *Plan) Bytes() int64 {
 	var n int64
 	for i := range p.Moves {
-		n += p.Tree.File(p.Moves[i].File).Size
+		if !p.Aside(&p.Moves[i]) {
+			n += p.Tree.File(p.Moves[i].File).Size
+		}
 	}
 	return n
 }
+
+// Files is how many files a plan moves.
+func (p *Plan) Files() int64 { return int64(len(p.Moves) - len(p.aside)) }
 
 // planner turns a tree into a plan. It is the only one: what it promises is what is carried out.
 type planner struct {
@@ -193,7 +211,7 @@ func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Pl
 
 func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 	return &planner{
-		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, copy: opt.Copy},
+		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy},
 		opt:  opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
 	}
@@ -495,7 +513,7 @@ func (p *planner) resolve() (*Plan, error) {
 			}
 		}
 	}
-	if n := int64(len(p.Moves)); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
+	if n := p.Files(); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
 		return nil, fmt.Errorf("%w: the plan moves %d, the limit is %d", ErrTooMany, n, p.opt.MaxFiles)
 	}
 	if n := p.Bytes(); p.opt.MaxBytes > 0 && n > p.opt.MaxBytes {
@@ -728,6 +746,9 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	if err != nil {
 		return Move{}, fmt.Errorf("find the trash for %s: %w", path, err)
 	}
+	if trash.Info != "" {
+		p.Folders[p.folder(trash.Info)].also = true
+	}
 	to := p.folder(trash.Files)
 	f := &p.Folders[to]
 	if err := f.load(); err != nil {
@@ -761,6 +782,16 @@ func (p *planner) copied(m *Move, to *Folder) bool {
 	}
 }
 
+// asideName is a name of ours that is free in a folder.
+func (p *planner) asideName(dir string) string {
+	for n := len(p.Names); ; n++ {
+		name := asidePrefix + strconv.Itoa(n)
+		if _, err := lstat(filepath.Join(dir, name)); err != nil {
+			return name
+		}
+	}
+}
+
 // order puts every move after the one that frees its place, and breaks circles with a name of ours in between.
 func (p *planner) order() {
 	from := map[place]int{}
@@ -790,7 +821,7 @@ func (p *planner) order() {
 				m := p.Moves[next]
 				aside := m
 				aside.To = p.folder(p.Tree.Dirs[p.Tree.DirOf(m.File)].Path)
-				p.rename(&aside, tempPrefix+"swap-"+strconv.Itoa(len(p.Names)))
+				p.rename(&aside, p.asideName(p.Folders[aside.To].Path))
 				out = append(out, aside)
 				// The rest of its way begins at that name: it is the same file under another ref.
 				f := *p.Tree.File(m.File)
@@ -799,6 +830,7 @@ func (p *planner) order() {
 				if m.Name == 0 {
 					p.rename(&m, p.Tree.Name(p.Moves[next].File))
 				}
+				p.aside[m.File] = aside.File
 				late = append(late, m)
 				colour[next] = black
 				break

@@ -95,6 +95,9 @@ func (s *settler) count(step *journal.StepResult) {
 			s.touched[f.Path] = f
 		}
 	}
+	if strings.HasPrefix(step.To, asidePrefix) {
+		return
+	}
 	if step.Action.Places() || step.Action == journal.Uncopy || step.Action == journal.Unlink {
 		s.moved++
 		s.bytes += step.File.Size
@@ -299,7 +302,7 @@ func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 					continue // gone, or not ours to read any more
 				}
 				for _, name := range names {
-					if strings.HasPrefix(name, tempPrefix) {
+					if strings.HasPrefix(name, tempPrefix) && !strings.HasPrefix(name, asidePrefix) {
 						l := Leftover{Path: f.Path + "/" + name}
 						if m, err := lstat(l.Path); err == nil && isRegular(m.Mode) {
 							l.Bytes = m.Size
