@@ -151,7 +151,9 @@ func (p *Plan) Name(m *Move) string {
 func (p *Plan) Target(m *Move) string { return filepath.Join(p.Folders[m.To].Path, p.Name(m)) }
 
 // Aside reports whether a move only makes room: its file goes on to its place later in the plan.
-func (p *Plan) Aside(m *Move) bool { return m.Name != 0 && strings.HasPrefix(p.Names[m.Name], asidePrefix) }
+func (p *Plan) Aside(m *Move) bool {
+	return m.Name != 0 && strings.HasPrefix(p.Names[m.Name], asidePrefix)
+}
 
 // Source is the file that a move is about, under its name before the plan.
 func (p *Plan) Source(m *Move) Ref {
