@@ -323,7 +323,8 @@ func (p *planner) bundles(d uint32) map[Ref]membership {
 				m.left = LeftFolderBundle // folders are not copied, and without its folder a page is broken
 				continue
 			}
-			p.pages = append(p.pages, page{p.Tree.add(path, st, dir.Dev), m.lead, m.unit})
+			own := Dir{Path: dir.Path, ID: dir.ID, Dev: dir.Dev, Into: dir.Into, IsRoot: dir.IsRoot}
+			p.pages = append(p.pages, page{p.Tree.addIn(own, dir.Folders[i], st), m.lead, m.unit})
 		}
 		for _, i := range b.Files {
 			out[refs[i]] = m
