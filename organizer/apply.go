@@ -787,7 +787,7 @@ func (r *runner) syncFolders() error {
 			if err != nil {
 				return fmt.Errorf("sync folder %s: %w", path, err)
 			}
-			if len(set) <= fewFolders {
+			if !syncsVolumes || len(set) <= fewFolders {
 				err = h.sync()
 			} else if m, serr := h.self(); serr != nil {
 				err = serr

@@ -96,7 +96,7 @@ type Folder struct {
 	ID     journal.Folder // as it is; Ino 0 if it is to be made
 	Dev    uint64
 	Exists bool
-	fold   bool // its file system takes A.txt and a.txt for one name
+	fold   func(name string) string // what names have in common that its file system takes for one; nil: nothing
 	taken  map[string]bool
 	next   map[string]int // last number given to a name
 	listed bool
@@ -437,8 +437,8 @@ func (p *planner) folder(path string) uint32 {
 
 // claims reports whether name is taken in the folder, by the disk or by an earlier move.
 func (f *Folder) key(name string) string {
-	if f.fold {
-		return foldName(name)
+	if f.fold != nil {
+		return f.fold(name)
 	}
 	return name
 }
