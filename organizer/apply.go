@@ -644,8 +644,8 @@ func (r *runner) giveWay(s *journal.Step) ([]journal.Step, bool) {
 				}
 			}
 		}
-		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: s.To, File: there.Identity}
-		stem, ext := splitName(s.To)
+		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: trashName(s.ToPath()), File: there.Identity}
+		stem, ext := splitName(away.To)
 		for n := 2; ; n++ {
 			if _, err := lstat(away.ToPath()); errors.Is(err, fs.ErrNotExist) {
 				break

@@ -53,6 +53,8 @@ const (
 	modeType    = 0o170000
 	modeRegular = 0o100000
 	modeDir     = 0o040000
+	modeLink    = 0o120000
+	modeOther   = 0o010000 // a FIFO; anything that is none of the others
 )
 
 func isRegular(mode uint32) bool { return mode&modeType == modeRegular }

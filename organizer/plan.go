@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -704,12 +705,16 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	}
 	to := p.folder(trash.Files)
 	f := &p.Folders[to]
-	if err := f.load(); err != nil {
+	if err := f.load(); err != nil && !errors.Is(err, fs.ErrPermission) { // macOS hides what is in it; a name that is taken is refused
 		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)
 	}
 	m := Move{File: r, To: to, Action: journal.Trash, Label: p.label("Trash")}
-	if name := p.Tree.Name(r); f.taken[f.key(name)] {
-		p.rename(&m, p.numbered(name, p.nextFree(f, name)))
+	name := trashName(path)
+	if f.taken[f.key(name)] {
+		name = p.numbered(name, p.nextFree(f, name))
+	}
+	if name != p.Tree.Name(r) {
+		p.rename(&m, name)
 	}
 	f.taken[f.key(p.Name(&m))] = true
 	return m, nil
