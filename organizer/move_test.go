@@ -21,7 +21,12 @@ import (
 
 func tempFolder(t *testing.T) (*folder, string) {
 	t.Helper()
-	path, err := ResolveDir(t.TempDir())
+	temp, err := os.MkdirTemp("", "forg-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(temp) }) // whether that works is not what is tested
+	path, err := ResolveDir(temp)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +59,15 @@ func content(t *testing.T, path string) string {
 	return string(b)
 }
 
+// symlink reports whether there are symbolic links here, and people may make them.
+func symlink(target, path string) bool {
+	if os.Symlink(target, path) != nil {
+		return false
+	}
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 func mkdir(t *testing.T, path string) string {
 	t.Helper()
 	if err := os.Mkdir(path, 0o755); err != nil {
@@ -84,7 +98,7 @@ func TestRenameNoReplace(t *testing.T) {
 			mkdir(t, filepath.Join(path, "d"))
 			write(t, filepath.Join(path, "d", "in"), "in")
 			taken := []string{"taken", "folder", "full"}
-			if os.Symlink("nowhere", filepath.Join(path, "sub", "dangling")) == nil {
+			if symlink("nowhere", filepath.Join(path, "sub", "dangling")) {
 				taken = append(taken, "dangling")
 			} else {
 				t.Log("no symbolic links here")
@@ -171,8 +185,8 @@ func TestOpenFolderRefusesLinks(t *testing.T) {
 		f.close()
 		t.Error("a file was opened as a folder")
 	}
-	if err := os.Symlink(filepath.Join(path, "real"), filepath.Join(path, "link")); err != nil {
-		t.Skipf("no symbolic links here: %v", err)
+	if !symlink(filepath.Join(path, "real"), filepath.Join(path, "link")) {
+		t.Skip("no symbolic links here")
 	}
 	for _, p := range []string{"link", filepath.Join("link", "in")} {
 		f, err := openFolder(filepath.Join(path, p))
@@ -254,7 +268,7 @@ func TestCreateIsExclusive(t *testing.T) {
 	dir, path := tempFolder(t)
 	write(t, filepath.Join(path, "a"), "a")
 	names := []string{"a"}
-	if os.Symlink("target", filepath.Join(path, "l")) == nil {
+	if symlink("target", filepath.Join(path, "l")) {
 		names = append(names, "l")
 	}
 	for _, name := range names {
@@ -473,7 +487,8 @@ func TestOrganizeAndBack(t *testing.T) {
 	for _, action := range []string{"move", "copy"} {
 		t.Run(action, func(t *testing.T) {
 			_, path := tempFolder(t)
-			j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "state", "journal.db"), journal.Options{})
+			_, state := tempFolder(t)
+			j, err := journal.Open(t.Context(), filepath.Join(state, "state", "journal.db"), journal.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
