@@ -657,8 +657,8 @@ func (r *runner) giveWay(s *journal.Step) ([]journal.Step, bool) {
 				}
 			}
 		}
-		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: s.To, File: there.Identity}
-		stem, ext := splitName(s.To)
+		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: trashName(s.ToPath()), File: there.Identity}
+		stem, ext := splitName(away.To)
 		for n := 2; ; n++ {
 			if _, err := lstat(away.ToPath()); errors.Is(err, fs.ErrNotExist) {
 				break
@@ -805,7 +805,7 @@ func (r *runner) syncFolders() error {
 			if err != nil {
 				return fmt.Errorf("sync folder %s: %w", path, err)
 			}
-			if len(set) <= fewFolders {
+			if !syncsVolumes || len(set) <= fewFolders {
 				err = h.sync()
 			} else if m, serr := h.self(); serr != nil {
 				err = serr

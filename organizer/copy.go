@@ -157,6 +157,9 @@ func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 	if lost := copyAttributes(dst, src, c.was); len(lost) > 0 {
 		r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), fmt.Errorf("copy %s: the file system there cannot keep %v", s.ToPath(), lost)})
 	}
+	if err := syncContent(dst); err != nil {
+		return cause(err)
+	}
 	if c.made, err = statFile(dst); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -212,24 +211,14 @@ func (p *planner) dealWithDuplicates() {
 	p.Moves = append(keep, last...)
 }
 
-// openFile opens a file for reading, following no symbolic link on the way.
-func openFile(path string) (*os.File, error) {
-	dir, err := openFolder(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	defer dir.close()
-	return dir.open(filepath.Base(path))
-}
-
 // sameBytes compares two files byte by byte.
 func sameBytes(a, b string) (bool, error) {
-	fa, err := openFile(a)
+	fa, err := openPath(a)
 	if err != nil {
 		return false, err
 	}
 	defer fa.Close()
-	fb, err := openFile(b)
+	fb, err := openPath(b)
 	if err != nil {
 		return false, err
 	}

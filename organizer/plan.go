@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -95,7 +96,7 @@ type Folder struct {
 	ID     journal.Folder // as it is; Ino 0 if it is to be made
 	Dev    uint64
 	Exists bool
-	fold   bool // its file system takes A.txt and a.txt for one name
+	fold   func(name string) string // what names have in common that its file system takes for one; nil: nothing
 	taken  map[string]bool
 	next   map[string]int // last number given to a name
 	listed bool
@@ -473,8 +474,8 @@ func (p *planner) folder(path string) uint32 {
 
 // claims reports whether name is taken in the folder, by the disk or by an earlier move.
 func (f *Folder) key(name string) string {
-	if f.fold {
-		return foldName(name)
+	if f.fold != nil {
+		return f.fold(name)
 	}
 	return name
 }
@@ -753,12 +754,16 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	}
 	to := p.folder(trash.Files)
 	f := &p.Folders[to]
-	if err := f.load(); err != nil {
+	if err := f.load(); err != nil && !errors.Is(err, fs.ErrPermission) { // macOS hides what is in it; a name that is taken is refused
 		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)
 	}
 	m := Move{File: r, To: to, Action: journal.Trash, Label: p.label("Trash")}
-	if name := p.Tree.Name(r); f.taken[f.key(name)] {
-		p.rename(&m, p.numbered(name, p.nextFree(f, name)))
+	name := trashName(path)
+	if f.taken[f.key(name)] {
+		name = p.numbered(name, p.nextFree(f, name))
+	}
+	if name != p.Tree.Name(r) {
+		p.rename(&m, name)
 	}
 	f.taken[f.key(p.Name(&m))] = true
 	return m, nil

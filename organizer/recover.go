@@ -58,11 +58,14 @@ func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operati
 		if folder.Ino == 0 || folder.Ino == m.Ino {
 			f.Folders = append(f.Folders, journal.FolderTime{Path: path, Mtime: m.Mtime})
 		}
-		if !synced[m.Dev] {
+		if !syncsVolumes {
+			err = h.sync()
+		} else if !synced[m.Dev] {
 			synced[m.Dev] = true
-			if err := h.syncAll(); err != nil {
-				return fmt.Errorf("sync %s: %w", path, err)
-			}
+			err = h.syncAll()
+		}
+		if err != nil {
+			return fmt.Errorf("sync %s: %w", path, err)
 		}
 	}
 	if o.Undoes != 0 {

@@ -217,7 +217,7 @@ func ResolveDir(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("resolve %s: %w", path, err)
 	}
-	real, err := filepath.EvalSymlinks(abs)
+	real, err := resolveLinks(abs)
 	if err != nil {
 		return "", fmt.Errorf("open folder %s: %w", path, cause(err))
 	}
