@@ -315,7 +315,7 @@ func copyTest(t *testing.T, dir *folder, path, name string) (was, made meta) {
 	if _, err := copyContent(t.Context(), dst, src, was.Size); err != nil {
 		t.Fatal(err)
 	}
-	if lost := copyAttributes(dst, src, was); len(lost) > 0 {
+	if lost, err := copyAttributes(dst, src, was); err != nil || len(lost) > 0 {
 		t.Logf("lost: %v", lost)
 	}
 	if err := syncContent(dst); err != nil {

@@ -5,6 +5,7 @@ package organizer
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -258,41 +259,59 @@ func dataRanges(f *os.File, size int64, each func(from, to int64) error) error {
 	return nil
 }
 
-// copyAttributes gives dst the owner, mode, extended attributes (on Linux ACLs are among them), flags and times of src. It names what could
-// not be kept; content is not its business.
-func copyAttributes(dst, src *os.File, m meta) (lost []string) {
+// copyAttributes gives dst the owner, mode, extended attributes (on Linux ACLs are among them), flags and times of src.
+// It names what the file system of dst cannot keep; that something else went wrong is an error. Content is not its
+// business.
+func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 	d, s := int(dst.Fd()), int(src.Fd())
-	if err := unix.Fchown(d, int(m.UID), int(m.GID)); err != nil {
-		if err := unix.Fchown(d, -1, int(m.GID)); err != nil {
-			lost = append(lost, "group")
+	keep := func(what string, err error) {
+		if cannotKeep(err) {
+			lost = append(lost, what)
 		}
+	}
+	owner := retryErr(func() error { return unix.Fchown(d, int(m.UID), int(m.GID)) })
+	if cannotKeep(owner) { // only root may give files away, but a group of one's own may be kept
+		keep("group", unix.Fchown(d, -1, int(m.GID)))
 		if int(m.UID) != os.Geteuid() {
-			lost = append(lost, "owner")
+			keep("owner", owner)
 		}
+		owner = nil
 	}
-	if err := unix.Fchmod(d, m.Mode&0o7777); err != nil {
-		lost = append(lost, "mode")
+	mode := retryErr(func() error { return unix.Fchmod(d, m.Mode&0o7777) })
+	keep("mode", mode)
+	names, listed := xattrNames(s)
+	if listed == unix.ENOTSUP || listed == unix.EOPNOTSUPP { // there are none
+		listed = nil
 	}
-	names, err := xattrNames(s)
-	if err != nil && err != unix.ENOTSUP && err != unix.EOPNOTSUPP {
-		lost = append(lost, "extended attributes")
-	}
+	keep("extended attributes", listed)
+	errs := []error{owner, mode, listed}
 	for _, name := range names {
 		value, err := xattr(s, name)
 		if err == nil {
-			err = setXattr(d, name, value)
+			err = retryErr(func() error { return setXattr(d, name, value) })
 		}
-		if err != nil && err != errNoXattr && !systemXattr(name) {
-			lost = append(lost, name)
+		if err == errNoXattr || systemXattr(name) {
+			continue
 		}
+		keep(name, err)
+		errs = append(errs, err)
 	}
 	if !copyFlags(dst, m) {
 		lost = append(lost, "flags")
 	}
-	if err := setTimes(dst, m.Atime, m.Mtime); err != nil {
-		lost = append(lost, "times")
+	times := retryErr(func() error { return setTimes(dst, m.Atime, m.Mtime) })
+	keep("times", times)
+	for _, err := range append(errs, times) {
+		if err != nil && !cannotKeep(err) {
+			return lost, fmt.Errorf("copy its attributes: %w", err)
+		}
 	}
-	return lost
+	return lost, nil
+}
+
+// cannotKeep tells what a file system or its rules do not provide for from what failed this time.
+func cannotKeep(err error) bool {
+	return slices.Contains([]error{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.E2BIG}, err)
 }
 
 // splitXattrs are names that a call lists with a NUL after each.

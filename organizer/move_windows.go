@@ -482,7 +482,7 @@ const keptAttributes = windows.FILE_ATTRIBUTE_READONLY | windows.FILE_ATTRIBUTE_
 // copyAttributes gives dst the alternate streams (Zone.Identifier, where a download came from, is one), attributes and
 // times of src. It names what could not be kept. Permissions are those that the new folder hands down, as for every
 // file that comes from another volume; permissions that the file had for itself are named as lost.
-func copyAttributes(dst, src *os.File, m meta) (lost []string) {
+func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 	for _, name := range streams(windows.Handle(src.Fd())) {
 		if copyStream(dst, src, name) != nil {
 			lost = append(lost, "stream "+name)
@@ -499,7 +499,7 @@ func copyAttributes(dst, src *os.File, m meta) (lost []string) {
 	if err := setBasic(windows.Handle(dst.Fd()), &m, m.Flags&keptAttributes); err != nil {
 		lost = append(lost, "attributes and times")
 	}
-	return lost
+	return lost, nil
 }
 
 // streams are the names of a file's streams besides its content, as :name:$DATA.

@@ -550,7 +550,7 @@ func (p *planner) leaving() map[place]bool {
 		if d != last {
 			last, hot = d, filled[p.Tree.Dirs[d].Path]
 		}
-		if hot {
+		if hot && p.Moves[i].Action != journal.Link {
 			if out == nil {
 				out = map[place]bool{}
 			}
@@ -599,7 +599,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		}
 		path := filepath.Join(to.Path, name)
 		there, err := lstat(path)
-		ours := err != nil // claimed by this very run: its files never replace each other
+		ours := err != nil || p.claimed(to, name) // claimed by this very run: its files never replace each other
 		switch {
 		case p.opt.Copy && p.copied(m, to):
 			return stay(NotLeft)
@@ -654,7 +654,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 			p.rename(&m, p.numbered(name, worst))
 		}
 		to.taken[to.key(p.Name(&m))] = true
-		if leaving != nil {
+		if leaving != nil || len(inWay) > 0 {
 			p.claim(to, p.Name(&m))
 		}
 		out = append(out, m)
@@ -663,7 +663,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 }
 
 // claim and claimed tell a name that a move of this plan takes from one that only the disk has, for the few folders
-// that are both left and filled.
+// that are both left and filled, and for names that a file of the disk gives up.
 func (p *planner) claim(f *Folder, name string)        { f.taken["\x00"+f.key(name)] = true }
 func (p *planner) claimed(f *Folder, name string) bool { return f.taken["\x00"+f.key(name)] }
 
@@ -804,6 +804,9 @@ func (p *planner) order() {
 	from := map[place]int{}
 	for i := range p.Moves {
 		m := &p.Moves[i]
+		if m.Action == journal.Link { // it frees no name
+			continue
+		}
 		d := &p.Tree.Dirs[p.Tree.DirOf(m.File)]
 		from[place{d.Path, p.Tree.Name(m.File)}] = i
 	}

@@ -70,7 +70,7 @@ func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operati
 	}
 	if o.Undoes != 0 {
 		f.RootStatus = journal.PartiallyUndone
-		if s.moved == 0 {
+		if len(s.touched) == 0 {
 			root, err := j.Operation(ctx, fmt.Sprint(o.Undoes))
 			if err != nil {
 				return err
@@ -92,12 +92,15 @@ type settler struct {
 	bytes         int64
 }
 
-func (s *settler) count(step *journal.StepResult) {
-	for _, f := range []*journal.Folder{step.FromDir, step.ToDir} {
-		if f != nil && s.touched[f.Path] == nil {
-			s.touched[f.Path] = f
-		}
+func (s *settler) touch(f *journal.Folder) {
+	if f != nil && s.touched[f.Path] == nil {
+		s.touched[f.Path] = f
 	}
+}
+
+func (s *settler) count(step *journal.StepResult) {
+	s.touch(step.FromDir)
+	s.touch(step.ToDir)
 	if strings.HasPrefix(step.To, asidePrefix) {
 		return
 	}
@@ -117,6 +120,10 @@ func (s *settler) add(step *journal.StepResult, o journal.Outcome) {
 		}
 	case journal.Lost:
 		s.failed++
+	case journal.NotDone:
+		if a := step.Action; a == journal.Move || a == journal.Copy || step.State == journal.Copying || step.State == journal.Copied {
+			s.touch(step.ToDir) // by the hidden copy
+		}
 	}
 	o.No, o.Count = step.No, 1
 	if n := len(s.outs); n > 0 && o.Err == "" && o.Ino == 0 {
