@@ -160,24 +160,17 @@ func (a *app) operationLine(op journal.Operation) string {
 		what += " of " + fmt.Sprint(op.Undoes)
 	}
 	line := fmt.Sprintf("%5d  %s  %-12s %9s  %8s  %s  %s", op.ID, op.StartedAt.Local().Format("2006-01-02 15:04"), what,
-		humanize.Comma(op.Moved)+pluralFiles(op.Moved), bytesText(op.Bytes), a.tildeList(op.Root), status)
+		filesText(op.Moved), bytesText(op.Bytes), a.tildeList(op.Root), status)
 	if op.Failed > 0 {
 		line += fmt.Sprintf(", %d failed", op.Failed)
 	}
 	return line
 }
 
-func pluralFiles(n int64) string {
-	if n == 1 {
-		return " file"
-	}
-	return " files"
-}
-
 func (a *app) showCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "show OP", Short: "Print one operation, file by file",
-		Long:    help(`Prints what operation OP did with every file. OP is a number from "forg history", a UUID or the beginning of
+		Long: help(`Prints what operation OP did with every file. OP is a number from "forg history", a UUID or the beginning of
 one, or "last".`, exitUsageText),
 		Example: "  forg show 42\n  forg show last --json | jq -r '.steps[].to'",
 		Args:    args(cobra.ExactArgs(1)),
