@@ -19,6 +19,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	forg "forg/cmd"
 )
@@ -433,4 +435,44 @@ func TestScriptNames(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestScriptFlags keeps every flag of every command in some script that calls it.
+func TestScriptFlags(t *testing.T) {
+	scripts, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, s := range scripts {
+		text, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "forg ") {
+				lines = append(lines, strings.TrimSpace(line)+" ")
+			}
+		}
+	}
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			said := `--` + f.Name + `[ =]`
+			if f.Shorthand != "" {
+				said += `|-` + f.Shorthand + ` `
+			}
+			re := regexp.MustCompile(regexp.QuoteMeta(c.CommandPath()) + ` (.* )?(` + said + `)`)
+			if c == c.Root() {
+				re = regexp.MustCompile(`forg (.* )?(` + said + `)`)
+			}
+			if f.Name != "help" && !slices.ContainsFunc(lines, re.MatchString) {
+				t.Errorf("no script calls %s with --%s", c.CommandPath(), f.Name)
+			}
+		})
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(forg.Root())
 }
