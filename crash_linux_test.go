@@ -75,6 +75,9 @@ func TestFaults(t *testing.T) {
 	kills := envInt(t, "FORG_KILLS", 60)
 	crashSweep(t, kills, func(box *crashBox, s *crashScenario, calls []crashCall, r *rand.Rand) (string, []string) {
 		c := calls[r.IntN(len(calls))]
+		if c.name == "write" { // Go's own runtime, and forg's words, depend on it
+			return "", nil
+		}
 		errno := []string{"ENOSPC", "EIO", "EXDEV", "EACCES", "EINTR"}[r.IntN(5)]
 		when := fmt.Sprint(c.n)
 		if errno != "EINTR" && r.IntN(3) == 0 {
