@@ -322,5 +322,9 @@ FORG_ORGANIZE_ON_CONFLICT (or FORG_ON_CONFLICT).`, exitUsageText),
 
 // findTrash is where files go that must give way.
 func (a *app) findTrash() func(*organizer.Dir) (organizer.TrashDir, error) {
-	return organizer.FindTrash(a.dataHome(), os.Getuid())
+	home := a.dataHome()
+	if runtime.GOOS == "darwin" { // there the trash lies in the home folder itself
+		home, _ = a.home()
+	}
+	return organizer.FindTrash(home, os.Getuid())
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"forg/journal"
@@ -151,18 +150,11 @@ func (a *app) operationLine(op journal.Operation) string {
 		what += " of " + fmt.Sprint(op.Undoes)
 	}
 	line := fmt.Sprintf("%5d  %s  %-12s %9s  %8s  %s  %s", op.ID, op.StartedAt.Local().Format("2006-01-02 15:04"), what,
-		humanize.Comma(op.Moved)+pluralFiles(op.Moved), bytesText(op.Bytes), a.tildeList(op.Root), status)
+		filesText(op.Moved), bytesText(op.Bytes), a.tildeList(op.Root), status)
 	if op.Failed > 0 {
 		line += fmt.Sprintf(", %d failed", op.Failed)
 	}
 	return line
-}
-
-func pluralFiles(n int64) string {
-	if n == 1 {
-		return " file"
-	}
-	return " files"
 }
 
 func (a *app) showCmd() *cobra.Command {

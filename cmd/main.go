@@ -87,10 +87,12 @@ func Main() int {
 // pipe is a stream whose reader may go away: from then on it swallows what is written.
 type pipe struct {
 	w      io.Writer
+	used   atomic.Bool // something was written
 	closed atomic.Bool
 }
 
 func (p *pipe) Write(b []byte) (int, error) {
+	p.used.Store(true)
 	if p.closed.Load() {
 		return len(b), nil
 	}
@@ -140,6 +142,14 @@ func (a *app) main(args []string) int {
 	}
 	if exit.err != nil {
 		a.complain(exit.err)
+		if out, ok := a.out.(*pipe); ok && a.json && !out.used.Load() { // a program that reads JSON gets JSON
+			o := newObject(a.out)
+			o.field("operation", nil)
+			o.field("errors", []jsonProblem{{Error: exit.err.Error()}})
+			if err := o.close(); err != nil {
+				a.complain(err)
+			}
+		}
 	}
 	return exit.code
 }
@@ -330,5 +340,3 @@ func (a *app) read(ctx context.Context) (*journal.Journal, error) {
 	err = a.settle(ctx, w)
 	return j, errors.Join(err, w.Close())
 }
-
-var _ = fs.ErrNotExist

@@ -416,7 +416,11 @@ func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Opt
 			}
 		}
 	}
-	ok, err := review(a.in, a.err, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
+	screen := a.err
+	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
+		screen = p.w
+	}
+	ok, err := review(a.in, screen, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -107,6 +108,9 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				at, ok = index[filepath.Dir(p.Folders[at].Path)]
 			}
 		}
+		for i := range p.Folders {
+			need[i] = need[i] || p.Folders[i].also && !p.Folders[i].Exists
+		}
 		order := make([]int, 0, len(p.Folders))
 		for i := range p.Folders {
 			if need[i] {
@@ -127,7 +131,9 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 		placed := map[Ref]*Move{}
 		if len(p.SameAs) > 0 {
 			for i := range p.Moves {
-				placed[p.Moves[i].File] = &p.Moves[i]
+				if p.Moves[i].Action != journal.Link { // a link's file is its original, which goes its own way
+					placed[p.Moves[i].File] = &p.Moves[i]
+				}
 			}
 		}
 		for i := range p.Moves {
@@ -137,7 +143,7 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				File: identity(p.Tree.File(m.File)), Label: p.Labels[m.Label], Unit: int64(m.Unit)}
 			if original, ok := p.SameAs[m.File]; ok && m.Action == journal.Trash {
 				path := p.Tree.Path(original)
-				if to := placed[original]; to != nil && to.Action != journal.Link {
+				if to := placed[original]; to != nil {
 					path = p.Target(to)
 				}
 				sameAs[int64(i)] = path
@@ -160,7 +166,7 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 // from is where a move takes its file from: its place in the tree or, for a hard link, where its original has gone.
 func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Folder) (*journal.Folder, string) {
 	if m.Action == journal.Link {
-		if to := placed[m.File]; to != nil && to.Action != journal.Link {
+		if to := placed[m.File]; to != nil {
 			return &p.Folders[to.To].ID, p.Name(to)
 		}
 	}
@@ -188,6 +194,9 @@ func parentOf(t *Tree, path string, made map[string]*journal.Folder) *journal.Fo
 // run carries out the steps and then finish, which may make last changes before the operation gets its last word.
 func (r *runner) run(ctx context.Context, steps func(func(journal.Step) bool), finish func(*journal.Finish) error) (*Result, error) {
 	defer r.cache.close()
+	// One thread makes all changes, so that a test can stop it at its n-th system call (strace counts by thread).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	r.stream(ctx, steps)
 	for round := 0; len(r.retry) > 0 && round < 100 && r.fatal == nil && ctx.Err() == nil; round++ {
 		again := r.retry
@@ -385,7 +394,13 @@ func (r *runner) carryOne(s *journal.Step) error {
 	case journal.Untrash:
 		return untrash(s, from, to)
 	case journal.Link:
-		return link(from, s.From, to, s.To)
+		if err := link(from, s.From, to, s.To); err != nil {
+			return err
+		}
+		if m, err := to.stat(s.To); err == nil { // a file that came from another disk is not the one of the plan
+			r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Done, Ino: m.Ino, Born: m.Born})
+		}
+		return nil
 	}
 	return fmt.Errorf("%s: forg does not know this action", s.Action)
 }
@@ -435,7 +450,8 @@ func (r *runner) check(s *journal.Step) error {
 	case err != nil:
 		return err
 	case s.Action == journal.Link:
-		if !now.SameFile(s.File) {
+		// Which file it is does not matter here: before the duplicate goes it is compared with it byte by byte.
+		if !isRegular(now.Mode) {
 			return errReplaced
 		}
 		return nil
@@ -507,6 +523,9 @@ func (r *runner) rmdir(s *journal.Step) error {
 		r.changed(s)
 		err = up.rmdir(s.From)
 	}
+	if err != nil && !isNotEmpty(err) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoFolder) && !errors.Is(err, errReplaced) {
+		return err
+	}
 	if err != nil { // not empty, or no longer there: no file is concerned, so nobody needs to hear of it
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
 		return errSettled
@@ -538,7 +557,7 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
-	if !s.Action.Places() {
+	if !s.Action.Places() || strings.HasPrefix(s.To, asidePrefix) {
 		return
 	}
 	r.res.Moved++
@@ -645,8 +664,8 @@ func (r *runner) giveWay(s *journal.Step) ([]journal.Step, bool) {
 				}
 			}
 		}
-		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: s.To, File: there.Identity}
-		stem, ext := splitName(s.To)
+		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: trashName(s.ToPath()), File: there.Identity}
+		stem, ext := splitName(away.To)
 		for n := 2; ; n++ {
 			if _, err := lstat(away.ToPath()); errors.Is(err, fs.ErrNotExist) {
 				break
@@ -717,13 +736,18 @@ func (r *runner) dropUnit(unit int64) {
 	r.dropped[unit] = true
 	for i := len(r.unit) - 1; i >= 0; i-- {
 		s := r.unit[i]
-		if s.Unit != unit || s.Action != journal.Rename {
+		if s.Unit != unit || s.Action != journal.Rename && s.Action != journal.Link {
 			continue
 		}
 		from, err := r.dir(s.FromDir)
 		if err == nil {
 			var to *folder
-			if to, err = r.dir(s.ToDir); err == nil {
+			if to, err = r.dir(s.ToDir); err == nil && s.Action == journal.Link {
+				if err = to.unlink(s.To); err == nil {
+					r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: errCompanion.Error()})
+					continue
+				}
+			} else if err == nil {
 				err = renameNoReplace(to, s.To, from, s.From)
 			}
 		}
@@ -788,7 +812,7 @@ func (r *runner) syncFolders() error {
 			if err != nil {
 				return fmt.Errorf("sync folder %s: %w", path, err)
 			}
-			if len(set) <= fewFolders {
+			if !syncsVolumes || len(set) <= fewFolders {
 				err = h.sync()
 			} else if m, serr := h.self(); serr != nil {
 				err = serr

@@ -144,6 +144,7 @@ func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 		c.temp = ""
 		return err
 	}
+	r.filled[s.ToDir.Path] = s.ToDir
 	defer func() {
 		if e := dst.Close(); err == nil {
 			err = e
@@ -154,8 +155,15 @@ func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 		return err
 	}
 	c.hash = hash
-	if lost := copyAttributes(dst, src, c.was); len(lost) > 0 {
+	lost, err := copyAttributes(dst, src, c.was)
+	if err != nil {
+		return err
+	}
+	if len(lost) > 0 {
 		r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), fmt.Errorf("copy %s: the file system there cannot keep %v", s.ToPath(), lost)})
+	}
+	if err := syncContent(dst); err != nil {
+		return cause(err)
 	}
 	if c.made, err = statFile(dst); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -95,10 +96,11 @@ type Folder struct {
 	ID     journal.Folder // as it is; Ino 0 if it is to be made
 	Dev    uint64
 	Exists bool
-	fold   bool // its file system takes A.txt and a.txt for one name
+	fold   func(name string) string // what names have in common that its file system takes for one; nil: nothing
 	taken  map[string]bool
 	next   map[string]int // last number given to a name
 	listed bool
+	also   bool // needed although no file is put into it
 }
 
 // Move is one file's way. Millions of them must fit in memory.
@@ -135,6 +137,7 @@ type Plan struct {
 	Left       [Reasons]int64 // files left alone by the plan, beyond those of the scan
 	Unchecked  int64          // files whose content was not compared with their name
 	copy       bool
+	aside      map[Ref]Ref // files that stepped aside, by what they are called there: what they were called before
 }
 
 // Name is the name a move gives its file.
@@ -148,6 +151,19 @@ func (p *Plan) Name(m *Move) string {
 // Target is the path a move takes its file to.
 func (p *Plan) Target(m *Move) string { return filepath.Join(p.Folders[m.To].Path, p.Name(m)) }
 
+// Aside reports whether a move only makes room: its file goes on to its place later in the plan.
+func (p *Plan) Aside(m *Move) bool {
+	return m.Name != 0 && strings.HasPrefix(p.Names[m.Name], asidePrefix)
+}
+
+// Source is the file that a move is about, under its name before the plan.
+func (p *Plan) Source(m *Move) Ref {
+	if r, ok := p.aside[m.File]; ok {
+		return r
+	}
+	return m.File
+}
+
 // IsCopy reports whether the plan leaves the originals where they are.
 func (p *Plan) IsCopy() bool { return p.copy }
 
@@ -155,10 +171,15 @@ func (p *Plan) IsCopy() bool { return p.copy }
 func (p *Plan) Bytes() int64 {
 	var n int64
 	for i := range p.Moves {
-		n += p.Tree.File(p.Moves[i].File).Size
+		if !p.Aside(&p.Moves[i]) {
+			n += p.Tree.File(p.Moves[i].File).Size
+		}
 	}
 	return n
 }
+
+// Files is how many files a plan moves.
+func (p *Plan) Files() int64 { return int64(len(p.Moves) - len(p.aside)) }
 
 // planner turns a tree into a plan. It is the only one: what it promises is what is carried out.
 type planner struct {
@@ -193,7 +214,7 @@ func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Pl
 
 func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 	return &planner{
-		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, copy: opt.Copy},
+		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy},
 		opt:  opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
 	}
@@ -453,8 +474,8 @@ func (p *planner) folder(path string) uint32 {
 
 // claims reports whether name is taken in the folder, by the disk or by an earlier move.
 func (f *Folder) key(name string) string {
-	if f.fold {
-		return foldName(name)
+	if f.fold != nil {
+		return f.fold(name)
 	}
 	return name
 }
@@ -495,7 +516,7 @@ func (p *planner) resolve() (*Plan, error) {
 			}
 		}
 	}
-	if n := int64(len(p.Moves)); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
+	if n := p.Files(); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
 		return nil, fmt.Errorf("%w: the plan moves %d, the limit is %d", ErrTooMany, n, p.opt.MaxFiles)
 	}
 	if n := p.Bytes(); p.opt.MaxBytes > 0 && n > p.opt.MaxBytes {
@@ -529,7 +550,7 @@ func (p *planner) leaving() map[place]bool {
 		if d != last {
 			last, hot = d, filled[p.Tree.Dirs[d].Path]
 		}
-		if hot {
+		if hot && p.Moves[i].Action != journal.Link {
 			if out == nil {
 				out = map[place]bool{}
 			}
@@ -551,6 +572,9 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 	var inWay []string
 	for i := range unit {
 		m := &unit[i]
+		if m.Action == journal.Trash {
+			continue // its name was found with it
+		}
 		to := &p.Folders[m.To]
 		if err := to.load(); err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("list folder %s: %w", to.Path, cause(err))})
@@ -575,10 +599,10 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		}
 		path := filepath.Join(to.Path, name)
 		there, err := lstat(path)
-		ours := err != nil // claimed by this very run: its files never replace each other
+		ours := err != nil || p.claimed(to, name) // claimed by this very run: its files never replace each other
 		switch {
-		case p.opt.Copy && !ours && p.sameContent(m.File, path, there):
-			return stay(NotLeft) // copied before
+		case p.opt.Copy && p.copied(m, to):
+			return stay(NotLeft)
 		case p.opt.Conflict == ConflictSkip:
 			return stay(LeftConflict)
 		case p.opt.Conflict == ConflictFail:
@@ -602,7 +626,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		for n := worst; ; n++ {
 			if !slices.ContainsFunc(unit, func(m Move) bool {
 				to := &p.Folders[m.To]
-				return to.taken[to.key(p.numbered(p.Name(&m), n))]
+				return m.Action != journal.Trash && to.taken[to.key(p.numbered(p.Name(&m), n))]
 			}) {
 				worst = n
 				break
@@ -619,6 +643,10 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		out = append(out, m)
 	}
 	for _, m := range unit {
+		if m.Action == journal.Trash {
+			out = append(out, m)
+			continue
+		}
 		to := &p.Folders[m.To]
 		if worst > 0 {
 			name := p.Name(&m)
@@ -626,7 +654,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 			p.rename(&m, p.numbered(name, worst))
 		}
 		to.taken[to.key(p.Name(&m))] = true
-		if leaving != nil {
+		if leaving != nil || len(inWay) > 0 {
 			p.claim(to, p.Name(&m))
 		}
 		out = append(out, m)
@@ -635,7 +663,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 }
 
 // claim and claimed tell a name that a move of this plan takes from one that only the disk has, for the few folders
-// that are both left and filled.
+// that are both left and filled, and for names that a file of the disk gives up.
 func (p *planner) claim(f *Folder, name string)        { f.taken["\x00"+f.key(name)] = true }
 func (p *planner) claimed(f *Folder, name string) bool { return f.taken["\x00"+f.key(name)] }
 
@@ -721,26 +749,54 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	if err != nil {
 		return Move{}, fmt.Errorf("find the trash for %s: %w", path, err)
 	}
+	if trash.Info != "" {
+		p.Folders[p.folder(trash.Info)].also = true
+	}
 	to := p.folder(trash.Files)
 	f := &p.Folders[to]
-	if err := f.load(); err != nil {
+	if err := f.load(); err != nil && !errors.Is(err, fs.ErrPermission) { // macOS hides what is in it; a name that is taken is refused
 		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)
 	}
 	m := Move{File: r, To: to, Action: journal.Trash, Label: p.label("Trash")}
-	if name := p.Tree.Name(r); f.taken[f.key(name)] {
-		p.rename(&m, p.numbered(name, p.nextFree(f, name)))
+	name := trashName(path)
+	if f.taken[f.key(name)] {
+		name = p.numbered(name, p.nextFree(f, name))
+	}
+	if name != p.Tree.Name(r) {
+		p.rename(&m, name)
 	}
 	f.taken[f.key(p.Name(&m))] = true
 	return m, nil
 }
 
-func (p *planner) sameContent(r Ref, path string, there meta) bool {
-	f := p.Tree.File(r)
-	if !isRegular(there.Mode) || there.Size != f.Size {
-		return false
+// copied reports whether an earlier run has copied the file, under its name or a numbered one.
+func (p *planner) copied(m *Move, to *Folder) bool {
+	size := p.Tree.File(m.File).Size
+	for n := 1; ; n++ {
+		name := p.Name(m)
+		if n > 1 {
+			name = p.numbered(name, n)
+		}
+		if !to.taken[to.key(name)] {
+			return false
+		}
+		path := filepath.Join(to.Path, name)
+		if there, err := lstat(path); err == nil && isRegular(there.Mode) && there.Size == size {
+			if same, err := sameBytes(p.Tree.Path(m.File), path); err == nil && same {
+				return true
+			}
+		}
 	}
-	same, err := sameBytes(p.Tree.Path(r), path)
-	return err == nil && same
+}
+
+// asideName is a name of ours that is free in a folder.
+func (p *planner) asideName(dir string) string {
+	for n := len(p.Names); ; n++ {
+		name := asidePrefix + strconv.Itoa(n)
+		if _, err := lstat(filepath.Join(dir, name)); err != nil {
+			return name
+		}
+	}
 }
 
 // order puts every move after the one that frees its place, and breaks circles with a name of ours in between.
@@ -748,6 +804,9 @@ func (p *planner) order() {
 	from := map[place]int{}
 	for i := range p.Moves {
 		m := &p.Moves[i]
+		if m.Action == journal.Link { // it frees no name
+			continue
+		}
 		d := &p.Tree.Dirs[p.Tree.DirOf(m.File)]
 		from[place{d.Path, p.Tree.Name(m.File)}] = i
 	}
@@ -772,7 +831,7 @@ func (p *planner) order() {
 				m := p.Moves[next]
 				aside := m
 				aside.To = p.folder(p.Tree.Dirs[p.Tree.DirOf(m.File)].Path)
-				p.rename(&aside, tempPrefix+"swap-"+strconv.Itoa(len(p.Names)))
+				p.rename(&aside, p.asideName(p.Folders[aside.To].Path))
 				out = append(out, aside)
 				// The rest of its way begins at that name: it is the same file under another ref.
 				f := *p.Tree.File(m.File)
@@ -781,6 +840,7 @@ func (p *planner) order() {
 				if m.Name == 0 {
 					p.rename(&m, p.Tree.Name(p.Moves[next].File))
 				}
+				p.aside[m.File] = aside.File
 				late = append(late, m)
 				colour[next] = black
 				break

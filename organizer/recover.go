@@ -58,16 +58,19 @@ func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operati
 		if folder.Ino == 0 || folder.Ino == m.Ino {
 			f.Folders = append(f.Folders, journal.FolderTime{Path: path, Mtime: m.Mtime})
 		}
-		if !synced[m.Dev] {
+		if !syncsVolumes {
+			err = h.sync()
+		} else if !synced[m.Dev] {
 			synced[m.Dev] = true
-			if err := h.syncAll(); err != nil {
-				return fmt.Errorf("sync %s: %w", path, err)
-			}
+			err = h.syncAll()
+		}
+		if err != nil {
+			return fmt.Errorf("sync %s: %w", path, err)
 		}
 	}
 	if o.Undoes != 0 {
 		f.RootStatus = journal.PartiallyUndone
-		if s.moved == 0 {
+		if len(s.touched) == 0 {
 			root, err := j.Operation(ctx, fmt.Sprint(o.Undoes))
 			if err != nil {
 				return err
@@ -89,11 +92,17 @@ type settler struct {
 	bytes         int64
 }
 
+func (s *settler) touch(f *journal.Folder) {
+	if f != nil && s.touched[f.Path] == nil {
+		s.touched[f.Path] = f
+	}
+}
+
 func (s *settler) count(step *journal.StepResult) {
-	for _, f := range []*journal.Folder{step.FromDir, step.ToDir} {
-		if f != nil && s.touched[f.Path] == nil {
-			s.touched[f.Path] = f
-		}
+	s.touch(step.FromDir)
+	s.touch(step.ToDir)
+	if strings.HasPrefix(step.To, asidePrefix) {
+		return
 	}
 	if step.Action.Places() || step.Action == journal.Uncopy || step.Action == journal.Unlink {
 		s.moved++
@@ -111,6 +120,10 @@ func (s *settler) add(step *journal.StepResult, o journal.Outcome) {
 		}
 	case journal.Lost:
 		s.failed++
+	case journal.NotDone:
+		if a := step.Action; a == journal.Move || a == journal.Copy || step.State == journal.Copying || step.State == journal.Copied {
+			s.touch(step.ToDir) // by the hidden copy
+		}
 	}
 	o.No, o.Count = step.No, 1
 	if n := len(s.outs); n > 0 && o.Err == "" && o.Ino == 0 {
@@ -299,7 +312,7 @@ func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 					continue // gone, or not ours to read any more
 				}
 				for _, name := range names {
-					if strings.HasPrefix(name, tempPrefix) {
+					if strings.HasPrefix(name, tempPrefix) && !strings.HasPrefix(name, asidePrefix) {
 						l := Leftover{Path: f.Path + "/" + name}
 						if m, err := lstat(l.Path); err == nil && isRegular(m.Mode) {
 							l.Bytes = m.Size

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -19,9 +18,6 @@ type UndoOptions struct {
 	RunOptions
 	Only []string // globs, of names or (with a slash) of old paths below the operation's root; empty takes all
 }
-
-// ErrLater says that later operations moved files of the one to be undone.
-var ErrLater = errors.New("later operations moved its files")
 
 // Undo takes operation o back, file by file and last first, as a new operation. Files that were moved on by later
 // operations, are gone, or are not the ones that were moved are reported and left alone.
@@ -73,6 +69,8 @@ type reversal struct {
 	later []journal.Operation // undos and redos of o, oldest first
 	left  int64               // files that could be reversed but were not asked for
 	err   error
+	// halfMade are folders that an undo made again before it was cut short, with the attributes that they should have.
+	halfMade map[string][]byte
 }
 
 func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*reversal, error) {
@@ -81,7 +79,7 @@ func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, u
 			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
 		}
 	}
-	v := &reversal{j: j, o: o, undo: undo, opt: opt}
+	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}}
 	var err error
 	v.moved, v.later, err = movedSince(ctx, j, o)
 	return v, err
@@ -91,6 +89,7 @@ func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, u
 type latest struct {
 	journal.StepResult
 	undone bool
+	cut    bool // that undo or redo was cut short
 }
 
 // movedSince is where undos and redos of o have left its files, by step of o.
@@ -115,7 +114,7 @@ func movedSince(ctx context.Context, j *journal.Journal, o journal.Operation) (m
 			if was, ok := moved[s.Ref]; ok && len(s.Hash) == 0 {
 				s.Hash = was.Hash
 			}
-			moved[s.Ref] = latest{s, l.Kind == "undo"}
+			moved[s.Ref] = latest{s, l.Kind == "undo", l.Status == journal.Interrupted}
 		}
 	}
 	return moved, later, nil
@@ -172,6 +171,9 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			}
 			m, ok := v.moved[s.No]
 			if undone := ok && m.undone; undone == v.undo {
+				if n := len(v.later); v.undo && s.Action == journal.Rmdir && m.cut && v.later[n-1].Status == journal.Interrupted {
+					v.halfMade[s.FromPath()] = s.Meta
+				}
 				continue
 			}
 			last := s // the step that brought the file to where it is: its opposite leads back
@@ -236,20 +238,29 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 			now[path] = id.Mtime
 		}
 	}
-	res, err := r.run(ctx, v.steps(ctx), func(f *journal.Finish) error {
+	last := func(f *journal.Finish) error {
 		f.RootStatus = v.status(r, f.Status)
 		if f.Status == journal.Interrupted {
 			return nil
 		}
+		for path, meta := range v.halfMade {
+			if err := r.remake(path, meta); err != nil {
+				r.res.Notes = append(r.res.Notes, Problem{path, err})
+			}
+		}
 		r.restoreTimes(before, after, now)
 		return nil
-	})
+	}
+	res, err := r.run(ctx, v.steps(ctx), last)
 	if err == nil && v.err != nil {
 		err = v.err
 	}
-	if err == nil && res.ID == 0 && undo && len(opt.Only) == 0 && o.Status != journal.Undone {
-		// Everything was put back before a crash could say so.
-		r.restoreTimes(before, after, now)
+	whole := v.left == 0 && len(res.Problems) == 0
+	if err == nil && res.ID == 0 && whole && (undo && o.Status != journal.Undone || !undo && o.Status == journal.PartiallyUndone) {
+		// Everything was carried out before a crash, which kept it from saying so.
+		if err = r.w.Commit(ctx, nil, nil); err == nil {
+			err = r.finish(ctx, last)
+		}
 	}
 	return res, err
 }
@@ -287,6 +298,12 @@ func (v *reversal) folderTimes(ctx context.Context) (before map[string]journal.F
 			if _, ok := before[f.Path]; !ok {
 				before[f.Path] = *f
 			}
+		}
+	}
+	for _, m := range v.moved { // a folder that was made again is another one on the disk
+		if f, ok := before[m.ToPath()]; ok && m.Action == journal.Mkdir && m.Ino != 0 {
+			f.Ino = m.Ino
+			before[m.ToPath()] = f
 		}
 	}
 	if after, err = v.j.FolderTimes(ctx, v.o); err != nil {
