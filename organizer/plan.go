@@ -92,15 +92,16 @@ var (
 
 // Folder is a folder that a plan puts files into.
 type Folder struct {
-	Path   string
-	ID     journal.Folder // as it is; Ino 0 if it is to be made
-	Dev    uint64
-	Exists bool
-	fold   func(name string) string // what names have in common that its file system takes for one; nil: nothing
-	taken  map[string]bool
-	next   map[string]int // last number given to a name
-	listed bool
-	also   bool // needed although no file is put into it
+	Path    string
+	ID      journal.Folder // as it is; Ino 0 if it is to be made
+	Dev     uint64
+	Exists  bool
+	fold    func(name string) string // what names have in common that its file system takes for one; nil: nothing
+	taken   map[string]bool
+	next    map[string]int // last number given to a name
+	listed  bool
+	blocked error // why it is no folder and cannot become one
+	also    bool  // needed although no file is put into it
 }
 
 // Move is one file's way. Millions of them must fit in memory.
@@ -461,9 +462,18 @@ func (p *planner) folder(path string) uint32 {
 	} else {
 		f.ID = journal.Folder{Path: path}
 		f.listed = true // nothing in it yet
+		if there, err := lstat(path); err == nil {
+			f.blocked = errors.New("a file of that name is in the way; rename it first")
+			if there.Mode&modeType == modeLink {
+				f.blocked = errors.New("it is a symbolic link, which forg does not follow; give the folder it leads to with --into")
+			}
+		}
 		if up := filepath.Dir(path); up != path {
 			above := &p.Folders[p.folder(up)]
 			f.fold, f.Dev, f.ID.Volume = above.fold, above.Dev, above.ID.Volume
+			if above.blocked != nil {
+				f.blocked = above.blocked
+			}
 		}
 	}
 	i := uint32(len(p.Folders))
@@ -576,6 +586,10 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 			continue // its name was found with it
 		}
 		to := &p.Folders[m.To]
+		if to.blocked != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("move %s to %s: %w", p.Tree.Path(m.File), to.Path, to.blocked)})
+			return out
+		}
 		if err := to.load(); err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("list folder %s: %w", to.Path, cause(err))})
 			return out
