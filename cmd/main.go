@@ -161,8 +161,8 @@ func (a *app) root() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "forg",
 		Short: "Put files where they belong, and back again",
-		Long: `forg puts the files of a folder where they belong, keeps a journal of every move, and can always put
-everything back: from any folder, weeks later, after a crash.`,
+		Long: help(`forg puts the files of a folder where they belong, keeps a journal of every move, and can always put
+everything back: from any folder, weeks later, after a crash.`, exitAllText),
 		Example: `  forg organize ~/Downloads        sort the files directly in ~/Downloads into folders
   forg organize -n ~/Downloads     only show what it would do
   forg undo                        put everything back`,

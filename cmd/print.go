@@ -29,6 +29,7 @@ const (
 	exitHead      = "EXIT STATUS\n  0    done, or nothing to do\n  1    failed: nothing was done\n  2    wrong usage or configuration\n"
 	exitUsageText = exitHead
 	exitPlanText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal or tree\n  130  interrupted; 143 when terminated"
+	exitAllText   = exitHead + "  3    done except for what is named on standard error\n  4    another forg is at work on this journal or tree\n  5    an undo met conflicts: what could be put back was\n  130  interrupted; 143 when terminated"
 	exitUndoText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal\n  5    conflicts: what could be put back was\n  130  interrupted; 143 when terminated"
 )
 
