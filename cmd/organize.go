@@ -309,11 +309,7 @@ func (a *app) scanTrees(ctx context.Context, roots []string, into string, f *org
 		Into: into, Destination: organizer.Destination(set, opt.By), Projects: f.project, Progress: bar.scan,
 	}
 	scan := func(root string) (*organizer.Tree, error) {
-		t, err := organizer.Scan(ctx, root, set, so)
-		if err != nil && strings.HasPrefix(err.Error(), "glob ") {
-			return nil, &exitError{exitUsage, err}
-		}
-		return t, err
+		return organizer.Scan(ctx, root, set, so)
 	}
 	if f.from0 != "" {
 		list, err := a.readList(f.from0)
@@ -416,7 +412,11 @@ func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Opt
 			}
 		}
 	}
-	ok, err := review(a.in, a.err, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
+	screen := a.err
+	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
+		screen = p.w
+	}
+	ok, err := review(a.in, screen, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ const (
 	exitHead      = "EXIT STATUS\n  0    done, or nothing to do\n  1    failed: nothing was done\n  2    wrong usage or configuration\n"
 	exitUsageText = exitHead
 	exitPlanText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal or tree\n  130  interrupted; 143 when terminated"
+	exitAllText   = exitHead + "  3    done except for what is named on standard error\n  4    another forg is at work on this journal or tree\n  5    an undo met conflicts: what could be put back was\n  130  interrupted; 143 when terminated"
 	exitUndoText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal\n  5    conflicts: what could be put back was\n  130  interrupted; 143 when terminated"
 )
 
@@ -95,6 +96,13 @@ func showText(s string) string {
 		lines[i] = show(lines[i])
 	}
 	return strings.Join(lines, "\n")
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
 }
 
 func bytesText(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
@@ -309,15 +317,18 @@ func (r *organizeReport) planned() error {
 	}
 	for i := range r.plan.Moves {
 		m := &r.plan.Moves[i]
+		if r.plan.Aside(m) {
+			continue
+		}
 		size := r.plan.Tree.File(m.File).Size
 		r.add(r.plan.Labels[m.Label], size)
 		if o != nil {
-			o.item(moveJSON(r.plan.Tree.Path(m.File), r.plan.Target(m), r.plan.Labels[m.Label], m.Action, size))
+			o.item(moveJSON(r.plan.Tree.Path(r.plan.Source(m)), r.plan.Target(m), r.plan.Labels[m.Label], m.Action, size))
 		}
 	}
 	if o != nil {
 		o.end()
-		return errors.Join(r.finishJSON(o, nil, int64(len(r.plan.Moves)), r.plan.Bytes()), r.exit(nil))
+		return errors.Join(r.finishJSON(o, nil, r.plan.Files(), r.plan.Bytes()), r.exit(nil))
 	}
 	if !r.quietOut {
 		r.tree()
@@ -339,8 +350,9 @@ func (r *organizeReport) tree() {
 	}
 	byFolder := map[uint32][]int{}
 	for i := range r.plan.Moves {
-		to := r.plan.Moves[i].To
-		byFolder[to] = append(byFolder[to], i)
+		if to := r.plan.Moves[i].To; !r.plan.Aside(&r.plan.Moves[i]) {
+			byFolder[to] = append(byFolder[to], i)
+		}
 	}
 	order := make([]uint32, 0, len(byFolder))
 	for to := range byFolder {
@@ -366,7 +378,7 @@ func (r *organizeReport) tree() {
 				break
 			}
 			m := &r.plan.Moves[i]
-			from, name := r.plan.Tree.Name(m.File), r.plan.Name(m)
+			from, name := r.plan.Tree.Name(r.plan.Source(m)), r.plan.Name(m)
 			line := r.paint(green, "+ ") + show(name)
 			if from != name {
 				line += r.paint(dim, " <- "+show(from))
@@ -381,7 +393,12 @@ func (r *organizeReport) tree() {
 			fmt.Fprintf(w, "  %s\n", line)
 		}
 	}
-	fmt.Fprintf(w, "\n%s, %s would be moved into %d folders. Nothing was changed.\n", filesText(int64(len(r.plan.Moves))), bytesText(r.plan.Bytes()), len(order))
+	what := "moved"
+	if r.plan.IsCopy() {
+		what = "copied"
+	}
+	fmt.Fprintf(w, "\n%s, %s, would be %s into %d %s. Nothing was changed.\n", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), what,
+		len(order), plural(len(order), "folder"))
 }
 
 // leftAlone says what stays and why, and what deserves a second look.
@@ -399,7 +416,7 @@ func (r *organizeReport) leftAlone() {
 		if reason == organizer.LeftUndone {
 			undone = n
 		}
-		parts = append(parts, fmt.Sprintf("%s (%s)", humanize.Comma(n), reason))
+		parts = append(parts, leftText(reason, n))
 	}
 	if len(parts) > 0 {
 		fmt.Fprintf(r.out, "Left alone: %s.\n", strings.Join(parts, ", "))
@@ -429,6 +446,21 @@ func (r *organizeReport) leftAlone() {
 	}
 }
 
+// leftText says how many were left for a reason.
+func leftText(reason organizer.Reason, n int64) string {
+	text := reason.String()
+	if n != 1 {
+		switch reason {
+		case organizer.LeftPartial, organizer.LeftDuplicate, organizer.LeftFolderBundle, organizer.LeftDestination, organizer.LeftSymlink,
+			organizer.LeftSpecial, organizer.LeftSystem:
+			text += "s"
+		case organizer.LeftProject:
+			text = "projects or repositories"
+		}
+	}
+	return humanize.Comma(n) + " " + text
+}
+
 func (r *organizeReport) left(reason organizer.Reason) int64 {
 	return r.plan.Tree.Left[reason] + r.plan.Left[reason]
 }
@@ -444,7 +476,7 @@ func (r *organizeReport) skipped() int64 {
 // run carries the plan out and tells what was done.
 func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organizer.RunOptions) error {
 	bar := r.newProgress()
-	opt.Progress = bar.move(int64(len(r.plan.Moves)))
+	opt.Progress = bar.move(r.plan.Files())
 	var o *object
 	if r.json {
 		o = newObject(r.out)

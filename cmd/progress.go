@@ -41,7 +41,7 @@ func (p *progress) begin(what string, total int64) {
 	p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.a.err), progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"),
 		progressbar.OptionSetPredictTime(total > 0), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSpinnerType(14), progressbar.OptionUseANSICodes(true), progressbar.OptionSetElapsedTime(false))
+		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionUseANSICodes(true), progressbar.OptionSetElapsedTime(false))
 }
 
 func (p *progress) scan(files int64) {
@@ -71,7 +71,7 @@ func (p *progress) move(total int64) func(files, bytes int64) {
 // done takes the bar away.
 func (p *progress) done() {
 	if p.bar != nil {
-		p.bar.Clear()
+		p.bar.Finish() // clears it, and stops what redraws it
 		p.bar = nil
 	}
 	p.what = ""

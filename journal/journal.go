@@ -158,7 +158,7 @@ func (j *Journal) openWrite(ctx context.Context) error {
 	}
 	db.SetMaxOpenConns(1)
 	j.db = db
-	if err := j.check(ctx); err != nil {
+	if _, err := j.check(ctx); err != nil {
 		return err
 	}
 	if err := j.migrate(ctx); err != nil {
@@ -179,17 +179,19 @@ func (j *Journal) openReadOnly(ctx context.Context) error {
 		return fmt.Errorf("open journal %s: %w", j.path, err)
 	}
 	j.db = db
-	if err := j.check(ctx); err != nil {
-		db.Close()
-		return err
+	empty, err := j.check(ctx)
+	if err == nil && empty { // made by a forg that was cut short before it wrote anything
+		err = fmt.Errorf("open journal %s: it is empty: %w", j.path, fs.ErrNotExist)
 	}
-	return nil
+	if err != nil {
+		db.Close()
+	}
+	return err
 }
 
-// check tells a journal from another program's database, from a newer one and, for reading, from one that was only begun.
-func (j *Journal) check(ctx context.Context) error {
+// check tells a journal from another program's database, from a newer one and from an empty file.
+func (j *Journal) check(ctx context.Context) (empty bool, err error) {
 	var app, version, tables int
-	var err error
 	for range 50 { // SQLITE_BUSY_RECOVERY is not covered by the busy timeout
 		err = j.db.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id),
 			(SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)`).Scan(&app, &version, &tables)
@@ -200,15 +202,13 @@ func (j *Journal) check(ctx context.Context) error {
 	}
 	switch {
 	case err != nil:
-		return j.explain(err)
+		return false, j.explain(err)
 	case tables > 0 && app != applicationID:
-		return fmt.Errorf("open journal %s: this SQLite file is not a forg journal; give another with --journal", j.path)
-	case tables == 0 && j.lock == nil:
-		return fmt.Errorf("open journal %s: nothing is recorded in it yet: %w", j.path, fs.ErrNotExist)
+		return false, fmt.Errorf("open journal %s: this SQLite file is not a forg journal; give another with --journal", j.path)
 	case version > len(migrationFiles()):
-		return fmt.Errorf("open journal %s: %w (schema %d, this forg knows %d); it was left untouched, use that forg", j.path, ErrNewer, version, len(migrationFiles()))
+		return false, fmt.Errorf("open journal %s: %w (schema %d, this forg knows %d); it was left untouched, use that forg", j.path, ErrNewer, version, len(migrationFiles()))
 	}
-	return nil
+	return tables == 0, nil
 }
 
 func code(err error) int {

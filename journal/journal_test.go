@@ -21,7 +21,9 @@ import (
 
 var ctx = context.Background()
 
-func tempJournal(t *testing.T) string { return filepath.Join(t.TempDir(), "a folder #1?", "journal.db") }
+func tempJournal(t *testing.T) string {
+	return filepath.Join(t.TempDir(), "a folder #1?", "journal.db")
+}
 
 func open(t *testing.T, path string, now time.Time) *Journal {
 	t.Helper()

@@ -436,7 +436,6 @@ func (j *Journal) checkOperations(ctx context.Context, fix bool) ([]Trouble, err
 	}
 	type word struct {
 		Finish
-		at  int64
 		has bool
 	}
 	last := map[int64]*word{}

@@ -63,10 +63,10 @@ type runner struct {
 	remade  map[string]folderAttributes
 	unmade  map[string]journal.Step // folders that could not be made
 	made    bool                    // a folder was
-	dropped map[int64]bool   // units of which a member failed
-	unit    []journal.Step   // members of the current unit that were carried out
-	sameAs  map[int64]string // steps that remove a duplicate: the file it must equal
-	fatal   error            // no further step may be carried out
+	dropped map[int64]bool          // units of which a member failed
+	unit    []journal.Step          // members of the current unit that were carried out
+	sameAs  map[int64]string        // steps that remove a duplicate: the file it must equal
+	fatal   error                   // no further step may be carried out
 }
 
 func newRunner(ctx context.Context, j *journal.Journal, kind, root string, planned int64, opt RunOptions) (*runner, error) {
@@ -109,6 +109,9 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				need[at] = true
 				at, ok = index[filepath.Dir(p.Folders[at].Path)]
 			}
+		}
+		for i := range p.Folders {
+			need[i] = need[i] || p.Folders[i].also && !p.Folders[i].Exists
 		}
 		order := make([]int, 0, len(p.Folders))
 		for i := range p.Folders {
@@ -358,6 +361,7 @@ var (
 	errReplaced  = errors.New("another file has taken its place; it was not touched")
 	errGone      = errors.New("it is not there any more")
 	errDirMoved  = errors.New("its folder is not the one that was scanned")
+	errKept      = errors.New("it was not removed")
 	errDiffers   = errors.New("its content differs from the file it was taken for a duplicate of")
 )
 
@@ -399,7 +403,13 @@ func (r *runner) carryOne(s *journal.Step) error {
 		}
 		return nil
 	case journal.Link:
-		return link(from, s.From, to, s.To)
+		if err := link(from, s.From, to, s.To); err != nil {
+			return err
+		}
+		if m, err := to.stat(s.To); err == nil { // a file that came from another disk is not the one of the plan
+			r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Done, Ino: m.Ino, Born: m.Born})
+		}
+		return nil
 	}
 	return fmt.Errorf("%s: forg does not know this action", s.Action)
 }
@@ -449,7 +459,8 @@ func (r *runner) check(s *journal.Step) error {
 	case err != nil:
 		return err
 	case s.Action == journal.Link:
-		if !now.SameFile(s.File) {
+		// Which file it is does not matter here: before the duplicate goes it is compared with it byte by byte.
+		if !isRegular(now.Mode) {
 			return errReplaced
 		}
 		return nil
@@ -556,7 +567,7 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
-	if !s.Action.Places() {
+	if !s.Action.Places() || strings.HasPrefix(s.To, asidePrefix) {
 		return
 	}
 	r.res.Moved++
@@ -667,7 +678,7 @@ func (r *runner) giveWay(s *journal.Step) ([]journal.Step, bool) {
 				}
 			}
 		}
-		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: trashName(s.To), File: there.Identity}
+		away := journal.Step{Action: journal.Trash, FromDir: s.ToDir, From: s.To, ToDir: &journal.Folder{Path: t.Files}, To: trashName(s.ToPath()), File: there.Identity}
 		stem, ext := splitName(away.To)
 		for n := 2; ; n++ {
 			if _, err := lstat(away.ToPath()); errors.Is(err, fs.ErrNotExist) {
@@ -687,7 +698,7 @@ func (r *runner) skip(s *journal.Step, err error) {
 }
 
 func (r *runner) fail(s *journal.Step, err error) {
-	if errors.Is(err, errReplaced) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo {
+	if errors.Is(err, errReplaced) || errors.Is(err, errKept) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo {
 		r.res.Skipped++
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
 	} else {
@@ -739,13 +750,18 @@ func (r *runner) dropUnit(unit int64) {
 	r.dropped[unit] = true
 	for i := len(r.unit) - 1; i >= 0; i-- {
 		s := r.unit[i]
-		if s.Unit != unit || s.Action != journal.Rename {
+		if s.Unit != unit || s.Action != journal.Rename && s.Action != journal.Link {
 			continue
 		}
 		from, err := r.dir(s.FromDir)
 		if err == nil {
 			var to *folder
-			if to, err = r.dir(s.ToDir); err == nil {
+			if to, err = r.dir(s.ToDir); err == nil && s.Action == journal.Link {
+				if err = to.unlink(s.To); err == nil {
+					r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: errCompanion.Error()})
+					continue
+				}
+			} else if err == nil {
 				err = renameNoReplace(to, s.To, from, s.From)
 			}
 		}
@@ -810,7 +826,7 @@ func (r *runner) syncFolders() error {
 			if err != nil {
 				return fmt.Errorf("sync folder %s: %w", path, err)
 			}
-			if len(set) <= fewFolders {
+			if !syncsVolumes || len(set) <= fewFolders {
 				err = h.sync()
 			} else if m, serr := h.self(); serr != nil {
 				err = serr

@@ -125,6 +125,9 @@ func (p *planner) byContent(l look, head []byte) (k *rules.Kind, odd bool) {
 		}
 		return nil, false
 	}
+	if mpegTransport(head) {
+		return p.set.ByMIME("video/mp2t"), false
+	}
 	m := mimetype.Detect(head)
 	for up := m; up != nil && k == nil; up = up.Parent() { // docx is a zip, svg is xml, ...
 		k = p.set.ByMIME(up.String())
@@ -133,6 +136,11 @@ func (p *planner) byContent(l look, head []byte) (k *rules.Kind, odd bool) {
 		k, _ = p.set.ByExtension("txt")
 	}
 	return k, k != nil && l.kind != nil && l.kind.Lure && k.Program
+}
+
+// mpegTransport reports whether head is that of an MPEG transport stream: packets of 188 bytes that begin with G.
+func mpegTransport(head []byte) bool {
+	return len(head) > 2*188 && head[0] == 'G' && head[188] == 'G' && head[2*188] == 'G'
 }
 
 // maybeProgram reports whether the first bytes are those of a program for Linux, Windows or macOS, or of a script.
@@ -238,6 +246,10 @@ func (p *planner) takenAt(h *scanHandle, l look, name string) (time.Time, bool) 
 	if f, err := h.open(name); err == nil {
 		t, ok := taken(f, p.Tree.File(l.r).Size, ext)
 		f.Close()
+		// A film often knows only the UTC time, its name the wall clock's: near midnight those are two dates.
+		if named, has := takenFromName(name); ok && has && l.kind.Category == "Videos" && t.Sub(named).Abs() <= 14*time.Hour {
+			return named, true
+		}
 		if ok {
 			return t, true
 		}
@@ -287,6 +299,7 @@ func (p *planner) bundles(d uint32) map[Ref]membership {
 		names = append(names, p.Tree.Name(r))
 		refs = append(refs, r)
 	}
+	p.leaveHalves(refs, names)
 	var out map[Ref]membership
 	for _, b := range p.set.Bundles(names, dir.Folders) {
 		if out == nil {
@@ -310,13 +323,34 @@ func (p *planner) bundles(d uint32) map[Ref]membership {
 				m.left = LeftFolderBundle // folders are not copied, and without its folder a page is broken
 				continue
 			}
-			p.pages = append(p.pages, page{p.Tree.add(path, st, dir.Dev), m.lead, m.unit})
+			own := Dir{Path: dir.Path, ID: dir.ID, Dev: dir.Dev, Into: dir.Into, IsRoot: dir.IsRoot}
+			p.pages = append(p.pages, page{p.Tree.addIn(own, dir.Folders[i], st), m.lead, m.unit})
 		}
 		for _, i := range b.Files {
 			out[refs[i]] = m
 		}
 	}
 	return out
+}
+
+// leaveHalves leaves files alone whose download goes on in another file beside them: film.mkv and film.mkv.part.
+func (p *planner) leaveHalves(refs []Ref, names []string) {
+	var halves map[string]bool
+	for i, r := range refs {
+		if p.Tree.File(r).Left == LeftPartial {
+			if of, ok := p.set.PartialOf(names[i]); ok {
+				if halves == nil {
+					halves = map[string]bool{}
+				}
+				halves[of] = true
+			}
+		}
+	}
+	for i, r := range refs {
+		if halves[names[i]] && p.Tree.File(r).Left == NotLeft {
+			p.leave(r, LeftPartial)
+		}
+	}
 }
 
 // page is a folder that moves with a file.

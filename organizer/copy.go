@@ -162,6 +162,9 @@ func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 	if len(lost) > 0 {
 		r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), fmt.Errorf("copy %s: the file system there cannot keep %v", s.ToPath(), lost)})
 	}
+	if err := syncContent(dst); err != nil {
+		return cause(err)
+	}
 	if c.made, err = statFile(dst); err != nil {
 		return err
 	}
@@ -331,11 +334,11 @@ func (r *runner) removeTwin(s *journal.Step, from *folder) error {
 	switch {
 	case s.Action == journal.Unlink && now.Nlink > 1: // wherever its other name is by now
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s is gone, so this is the last one and stays", s.ToPath())
+		return fmt.Errorf("%w: %s is gone, so this is the last one and stays", errKept, s.ToPath())
 	case err != nil:
 		return err
 	case s.Action == journal.Unlink:
-		return fmt.Errorf("%s is another file by now, so this one stays", s.ToPath())
+		return fmt.Errorf("%w: %s is another file by now, so this one stays", errKept, s.ToPath())
 	}
 	if s.Action == journal.Uncopy {
 		same, err := sameBytes(s.FromPath(), s.ToPath())
@@ -343,7 +346,7 @@ func (r *runner) removeTwin(s *journal.Step, from *folder) error {
 			return err
 		}
 		if !same {
-			return fmt.Errorf("it or %s was edited since, so both stay", s.ToPath())
+			return fmt.Errorf("%w: it or %s was edited since, so both stay", errKept, s.ToPath())
 		}
 	}
 	r.changed(s)

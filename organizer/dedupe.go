@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -214,12 +213,12 @@ func (p *planner) dealWithDuplicates() {
 
 // sameBytes compares two files byte by byte.
 func sameBytes(a, b string) (bool, error) {
-	fa, err := os.Open(a)
+	fa, err := openPath(a)
 	if err != nil {
 		return false, err
 	}
 	defer fa.Close()
-	fb, err := os.Open(b)
+	fb, err := openPath(b)
 	if err != nil {
 		return false, err
 	}

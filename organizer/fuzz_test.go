@@ -96,7 +96,7 @@ func FuzzNumberedName(f *testing.F) {
 		if got := numberedName(stem, ext, n); !strings.Contains(got, fmt.Sprintf(" (%d)", n)) {
 			t.Errorf("%q has lost the number %d", got, n)
 		}
-		if got := trashName(name); len(got)+len(infoSuffix) > maxName {
+		if got := trashName(name); len(noteName(got)) > maxName {
 			t.Errorf("%q leaves no room for its note", got)
 		}
 	})

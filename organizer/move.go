@@ -2,6 +2,7 @@ package organizer
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 
 	"forg/journal"
@@ -16,12 +17,22 @@ import (
 //	renameNoReplace, exchange, link  between two folders
 //	(*folder).sync, syncAll          make its names, or all of its file system, durable
 //	(*folder).touch                  set its own times
-//	createTemp, copyContent, ...     for copies
+//	(*folder).create, open           files, never through a link
+//	reflink, dataRanges, dropCache   for copies and for comparing them
+//	copyAttributes, syncContent      what a copy needs before it gets its name
+//	foldsNames                       how a folder's file system compares names
+//	resolveLinks                     what a path that a person gave really is
 //
-// Functions return the system's errors; errCrossDevice and errExists are what every system's are mapped to.
+// and for scans, in scan_*.go, a scanHandle. Functions return the system's errors; errCrossDevice and errExists are what
+// every system's are mapped to, errors.Is(err, fs.ErrNotExist), isNoSpace and isNotEmpty hold for the others that matter.
+// Where a system has no call that makes a whole file system durable, syncsVolumes is false: then syncAll makes durable
+// what was handed to the disk before, by syncContent for files and by sync for the names in folders.
 
 // tempPrefix begins the names of files that exist only while forg works. Such a file found later is a crash's leftover.
 const tempPrefix = ".forg-"
+
+// asidePrefix begins the name of a file that makes room for another in a swap. It is a user's file, on its way.
+const asidePrefix = tempPrefix + "swap-"
 
 var (
 	errCrossDevice = errors.New("on another file system")
@@ -37,12 +48,15 @@ type meta struct {
 	Dev   uint64
 	UID   uint32
 	GID   uint32
+	Flags uint32 // chflags(2) or Windows file attributes, where there are any
 }
 
 const (
 	modeType    = 0o170000
 	modeRegular = 0o100000
 	modeDir     = 0o040000
+	modeLink    = 0o120000
+	modeOther   = 0o010000 // a FIFO; anything that is none of the others
 )
 
 func isRegular(mode uint32) bool { return mode&modeType == modeRegular }
@@ -60,6 +74,18 @@ func lstat(path string) (meta, error) {
 	return f.stat(name)
 }
 
+// openPath opens a file for reading, like (*folder).open: no link is followed and every byte of the name counts, while
+// os.Open would on Windows take "a." for "a" and NUL for a device.
+func openPath(path string) (*os.File, error) {
+	dir, name := filepath.Split(path)
+	f, err := openFolder(filepath.Clean(dir))
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer f.close()
+	return f.open(name)
+}
+
 func statDir(path string) (journal.Folder, uint64, error) {
 	h, err := openScan(path)
 	if err != nil {
@@ -67,6 +93,21 @@ func statDir(path string) (journal.Folder, uint64, error) {
 	}
 	defer h.close()
 	return h.folder(path)
+}
+
+func listNames(path string) ([]string, error) {
+	h, err := openScan(path)
+	if err != nil {
+		return nil, err
+	}
+	defer h.close()
+	var names []string
+	err = h.read(&worker{}, func(entries []entry) {
+		for _, e := range entries {
+			names = append(names, string(e.name))
+		}
+	})
+	return names, err
 }
 
 // folderCache keeps folders open. A run touches few folders at a time, but may touch a million in all.

@@ -1,18 +1,28 @@
 package organizer
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"os"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-const noAtime = unix.O_NOATIME
+const (
+	noAtime = unix.O_NOATIME
+	walk    = unix.O_PATH // folders on the way need not be readable
+)
+
+const syncsVolumes = true
+
+const (
+	seekData = unix.SEEK_DATA
+	seekHole = unix.SEEK_HOLE
+)
+
+const errNoXattr = unix.ENODATA
+
+// syncContent has nothing to do: syncAll is a fifth of the cost of a sync for each file.
+func syncContent(*os.File) error { return nil }
 
 func openFolder(path string) (*folder, error) {
 	fd, err := retry(func() (int, error) {
@@ -54,123 +64,53 @@ func (f *folder) volume() uint64 { return fsID(f.fd) }
 func renameNoReplace(from *folder, name string, to *folder, newName string) error {
 	err := retryErr(func() error { return unix.Renameat2(from.fd, name, to.fd, newName, unix.RENAME_NOREPLACE) })
 	if err == unix.EINVAL || err == unix.ENOSYS { // some FUSE file systems, older ZFS, NFS
-		return linkThenUnlink(from, name, to, newName)
+		return renameInSteps(from, name, to, newName)
 	}
 	return mapErr(err)
 }
 
+func (f *folder) sync() error { return retryErr(func() error { return unix.Fsync(f.fd) }) }
+
 // syncAll makes everything durable that was changed on the folder's file system.
 func (f *folder) syncAll() error { return retryErr(func() error { return unix.Syncfs(f.fd) }) }
 
-// foldsNames reports whether names that differ only in case are one name in the folder at path.
-func foldsNames(path string) bool {
+// foldsNames returns what names of the folder at path have in common that are one name there although they differ in
+// case, nil if every byte counts.
+func foldsNames(path string) func(string) string {
 	f, err := openFolder(path)
 	if err != nil {
-		return false
+		return nil
 	}
 	defer f.close()
 	if flags, err := unix.IoctlGetInt(f.fd, unix.FS_IOC_GETFLAGS); err == nil && flags&0x40000000 != 0 { // FS_CASEFOLD_FL
-		return true
+		return foldCase
 	}
 	var st unix.Statfs_t
 	if unix.Fstatfs(f.fd, &st) != nil {
-		return false
+		return nil
 	}
 	switch uint32(st.Type) {
 	case unix.MSDOS_SUPER_MAGIC, unix.EXFAT_SUPER_MAGIC, 0x7366746e /* ntfs3 */, 0x482b /* hfs+ */, 0x4244, /* hfs */
 		unix.SMB_SUPER_MAGIC, 0xff534d42 /* cifs */, 0xfe534d42 /* smb2 */ :
-		return true
+		return foldCase
 	}
-	return false
+	return nil
 }
-
-func foldName(name string) string { return foldCase(name) }
 
 // reflink makes dst share the content of src where the file system can.
 func reflink(dst, src *os.File) bool {
 	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil
 }
 
-// dataRanges calls f for the parts of a file that are not holes. Where the file system does not tell, the whole file
-// is one part.
-func dataRanges(f *os.File, size int64, each func(from, to int64) error) error {
-	fd := int(f.Fd())
-	for at := int64(0); at < size; {
-		start, err := unix.Seek(fd, at, unix.SEEK_DATA)
-		if err == unix.ENXIO {
-			return nil // only a hole is left
-		}
-		if err != nil {
-			return each(at, size)
-		}
-		end, err := unix.Seek(fd, start, unix.SEEK_HOLE)
-		if err != nil || end <= start {
-			end = size
-		}
-		if err := each(start, min(end, size)); err != nil {
-			return err
-		}
-		at = end
-	}
-	return nil
+// systemXattr reports whether an extended attribute is the new folder's to give.
+func systemXattr(name string) bool { return name == "security.selinux" }
+
+func xattrNames(fd int) ([]string, error) {
+	return splitXattrs(func(buf []byte) (int, error) { return unix.Flistxattr(fd, buf) })
 }
 
-// copyAttributes gives dst the owner, mode, extended attributes (ACLs among them) and times of src. It names what the
-// file system of dst cannot keep; that something else went wrong is an error. Content is not its business.
-func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
-	d, s := int(dst.Fd()), int(src.Fd())
-	keep := func(what string, err error) error {
-		if err != nil && !cannotKeep(err) {
-			return fmt.Errorf("copy its %s: %w", what, err)
-		}
-		if err != nil {
-			lost = append(lost, what)
-		}
-		return nil
-	}
-	if err := retryErr(func() error { return unix.Fchown(d, int(m.UID), int(m.GID)) }); cannotKeep(err) {
-		if err := keep("group", retryErr(func() error { return unix.Fchown(d, -1, int(m.GID)) })); err != nil {
-			return lost, err
-		}
-		if int(m.UID) != os.Geteuid() {
-			lost = append(lost, "owner")
-		}
-	} else if err != nil {
-		return lost, keep("owner", err)
-	}
-	if err := keep("mode", retryErr(func() error { return unix.Fchmod(d, m.Mode&0o7777) })); err != nil {
-		return lost, err
-	}
-	names, err := xattrNames(s)
-	if err != nil && err != unix.ENOTSUP {
-		if err := keep("extended attributes", err); err != nil {
-			return lost, err
-		}
-	}
-	for _, name := range names {
-		value, err := xattr(s, name)
-		if err == nil {
-			err = retryErr(func() error { return unix.Fsetxattr(d, name, value, 0) })
-		}
-		if err == nil || err == unix.ENODATA || name == "security.selinux" { // the label is the new folder's to give
-			continue
-		}
-		if err := keep(name, err); err != nil {
-			return lost, err
-		}
-	}
-	return lost, keep("times", retryErr(func() error { return setTimes(dst, m.Atime, m.Mtime) }))
-}
-
-// cannotKeep tells what a file system or its rules do not provide for from what failed this time.
-func cannotKeep(err error) bool {
-	for _, e := range []error{unix.EPERM, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL, unix.E2BIG} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
+// copyFlags has nothing to do: what chattr(1) sets is the file system's business, and none of it comes with rename.
+func copyFlags(dst *os.File, m meta) bool { return true }
 
 func setTimes(f *os.File, atime, mtime int64) error {
 	ts := []unix.Timespec{unix.NsecToTimespec(atime), unix.NsecToTimespec(mtime)}
@@ -179,127 +119,6 @@ func setTimes(f *os.File, atime, mtime int64) error {
 		return errno
 	}
 	return nil
-}
-
-func xattrNames(fd int) ([]string, error) {
-	buf := make([]byte, 1024)
-	for {
-		n, err := unix.Flistxattr(fd, buf)
-		if err == unix.ERANGE {
-			buf = make([]byte, 4*len(buf))
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return strings.FieldsFunc(string(buf[:n]), func(r rune) bool { return r == 0 }), nil
-	}
-}
-
-func xattr(fd int, name string) ([]byte, error) {
-	buf := make([]byte, 1024)
-	for {
-		n, err := unix.Fgetxattr(fd, name, buf)
-		if err == unix.ERANGE {
-			if len(buf) > 1<<20 {
-				return nil, err
-			}
-			buf = make([]byte, 4*len(buf))
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return buf[:n], nil
-	}
-}
-
-func isNoSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-}
-
-func isNotEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) }
-
-// head reads the beginning of a file whose name ends in NUL.
-func (h *scanHandle) head(name []byte, buf []byte) (int, error) {
-	f, err := openRead(h.fd, string(name[:len(name)-1]))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	n, err := io.ReadFull(f, buf)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = nil
-	}
-	return n, err
-}
-
-func (h *scanHandle) open(name string) (*os.File, error) { return openRead(h.fd, name) }
-
-func listNames(path string) ([]string, error) {
-	h, err := openScan(path)
-	if err != nil {
-		return nil, err
-	}
-	defer h.close()
-	var names []string
-	err = h.read(&worker{}, func(entries []entry) {
-		for _, e := range entries {
-			names = append(names, string(e.name))
-		}
-	})
-	return names, err
-}
-
-// attributesOf is what it takes to make a folder of the tree again.
-func attributesOf(d *Dir) []byte {
-	f, err := openFolder(d.Path)
-	if err != nil {
-		return nil
-	}
-	defer f.close()
-	m, err := f.self()
-	if err != nil {
-		return nil
-	}
-	// The times are those before the run, when its files were still in it.
-	a := folderAttributes{Mode: m.Mode & 0o7777, UID: m.UID, GID: m.GID, Atime: d.ID.Atime, Mtime: d.ID.Mtime}
-	names, _ := xattrNames(f.fd)
-	for _, name := range names {
-		if v, err := xattr(f.fd, name); err == nil {
-			if a.Xattrs == nil {
-				a.Xattrs = map[string][]byte{}
-			}
-			a.Xattrs[name] = v
-		}
-	}
-	b, err := json.Marshal(a)
-	if err != nil {
-		return nil
-	}
-	return b
-}
-
-func (a folderAttributes) restore(path string) error {
-	f, err := openFolder(path)
-	if err != nil {
-		return err
-	}
-	defer f.close()
-	m, err := f.self()
-	if err != nil {
-		return err
-	}
-	if m.UID != a.UID || m.GID != a.GID {
-		err = retryErr(func() error { return unix.Fchown(f.fd, int(a.UID), int(a.GID)) })
-	}
-	err = errors.Join(err, retryErr(func() error { return unix.Fchmod(f.fd, a.Mode) }))
-	for name, v := range a.Xattrs {
-		if e := retryErr(func() error { return unix.Fsetxattr(f.fd, name, v, 0) }); e != nil && name != "security.selinux" {
-			err = errors.Join(err, e)
-		}
-	}
-	return err
 }
 
 func statFile(f *os.File) (meta, error) { return statx(int(f.Fd()), "", unix.AT_EMPTY_PATH) }

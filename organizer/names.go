@@ -2,6 +2,7 @@ package organizer
 
 import (
 	"strings"
+	"unsafe"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
@@ -24,4 +25,9 @@ func foldCase(name string) string {
 // foldForm is foldCase for file systems that also ignore how accents are composed.
 func foldForm(name string) string { return norm.NFC.String(foldCase(norm.NFC.String(name))) }
 
+// composed is what names have in common that differ only in how accents are composed.
+func composed(name string) string { return norm.NFC.String(name) }
+
 func splitName(name string) (stem, ext string) { return rules.Builtin().Split(name) }
+
+func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

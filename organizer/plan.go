@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -91,14 +92,16 @@ var (
 
 // Folder is a folder that a plan puts files into.
 type Folder struct {
-	Path   string
-	ID     journal.Folder // as it is; Ino 0 if it is to be made
-	Dev    uint64
-	Exists bool
-	fold   bool // its file system takes A.txt and a.txt for one name
-	taken  map[string]bool
-	next   map[string]int // last number given to a name
-	listed bool
+	Path    string
+	ID      journal.Folder // as it is; Ino 0 if it is to be made
+	Dev     uint64
+	Exists  bool
+	fold    func(name string) string // what names have in common that its file system takes for one; nil: nothing
+	taken   map[string]bool
+	next    map[string]int // last number given to a name
+	listed  bool
+	blocked error // why it is no folder and cannot become one
+	also    bool  // needed although no file is put into it
 }
 
 // Move is one file's way. Millions of them must fit in memory.
@@ -135,6 +138,7 @@ type Plan struct {
 	Left       [Reasons]int64 // files left alone by the plan, beyond those of the scan
 	Unchecked  int64          // files whose content was not compared with their name
 	copy       bool
+	aside      map[Ref]Ref // files that stepped aside, by what they are called there: what they were called before
 }
 
 // Name is the name a move gives its file.
@@ -148,6 +152,19 @@ func (p *Plan) Name(m *Move) string {
 // Target is the path a move takes its file to.
 func (p *Plan) Target(m *Move) string { return filepath.Join(p.Folders[m.To].Path, p.Name(m)) }
 
+// Aside reports whether a move only makes room: its file goes on to its place later in the plan.
+func (p *Plan) Aside(m *Move) bool {
+	return m.Name != 0 && strings.HasPrefix(p.Names[m.Name], asidePrefix)
+}
+
+// Source is the file that a move is about, under its name before the plan.
+func (p *Plan) Source(m *Move) Ref {
+	if r, ok := p.aside[m.File]; ok {
+		return r
+	}
+	return m.File
+}
+
 // IsCopy reports whether the plan leaves the originals where they are.
 func (p *Plan) IsCopy() bool { return p.copy }
 
@@ -155,10 +172,15 @@ func (p *Plan) IsCopy() bool { return p.copy }
 func (p *Plan) Bytes() int64 {
 	var n int64
 	for i := range p.Moves {
-		n += p.Tree.File(p.Moves[i].File).Size
+		if !p.Aside(&p.Moves[i]) {
+			n += p.Tree.File(p.Moves[i].File).Size
+		}
 	}
 	return n
 }
+
+// Files is how many files a plan moves.
+func (p *Plan) Files() int64 { return int64(len(p.Moves) - len(p.aside)) }
 
 // planner turns a tree into a plan. It is the only one: what it promises is what is carried out.
 type planner struct {
@@ -193,7 +215,7 @@ func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Pl
 
 func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 	return &planner{
-		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, copy: opt.Copy},
+		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy},
 		opt:  opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
 	}
@@ -440,9 +462,18 @@ func (p *planner) folder(path string) uint32 {
 	} else {
 		f.ID = journal.Folder{Path: path}
 		f.listed = true // nothing in it yet
+		if there, err := lstat(path); err == nil {
+			f.blocked = errors.New("a file of that name is in the way; rename it first")
+			if there.Mode&modeType == modeLink {
+				f.blocked = errors.New("it is a symbolic link, which forg does not follow; give the folder it leads to with --into")
+			}
+		}
 		if up := filepath.Dir(path); up != path {
 			above := &p.Folders[p.folder(up)]
 			f.fold, f.Dev, f.ID.Volume = above.fold, above.Dev, above.ID.Volume
+			if above.blocked != nil {
+				f.blocked = above.blocked
+			}
 		}
 	}
 	i := uint32(len(p.Folders))
@@ -453,8 +484,8 @@ func (p *planner) folder(path string) uint32 {
 
 // claims reports whether name is taken in the folder, by the disk or by an earlier move.
 func (f *Folder) key(name string) string {
-	if f.fold {
-		return foldName(name)
+	if f.fold != nil {
+		return f.fold(name)
 	}
 	return name
 }
@@ -495,7 +526,7 @@ func (p *planner) resolve() (*Plan, error) {
 			}
 		}
 	}
-	if n := int64(len(p.Moves)); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
+	if n := p.Files(); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
 		return nil, fmt.Errorf("%w: the plan moves %d, the limit is %d", ErrTooMany, n, p.opt.MaxFiles)
 	}
 	if n := p.Bytes(); p.opt.MaxBytes > 0 && n > p.opt.MaxBytes {
@@ -552,9 +583,13 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 	for i := range unit {
 		m := &unit[i]
 		if m.Action == journal.Trash {
-			continue // toTrash has given it a free name
+			continue // its name was found with it
 		}
 		to := &p.Folders[m.To]
+		if to.blocked != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("move %s to %s: %w", p.Tree.Path(m.File), to.Path, to.blocked)})
+			return out
+		}
 		if err := to.load(); err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("list folder %s: %w", to.Path, cause(err))})
 			return out
@@ -580,8 +615,8 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		there, err := lstat(path)
 		ours := err != nil || p.claimed(to, name) // claimed by this very run: its files never replace each other
 		switch {
-		case p.opt.Copy && !ours && p.sameContent(m.File, path, there):
-			return stay(NotLeft) // copied before
+		case p.opt.Copy && p.copied(m, to):
+			return stay(NotLeft)
 		case p.opt.Conflict == ConflictSkip:
 			return stay(LeftConflict)
 		case p.opt.Conflict == ConflictFail:
@@ -622,8 +657,12 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		out = append(out, m)
 	}
 	for _, m := range unit {
+		if m.Action == journal.Trash {
+			out = append(out, m)
+			continue
+		}
 		to := &p.Folders[m.To]
-		if worst > 0 && m.Action != journal.Trash {
+		if worst > 0 {
 			name := p.Name(&m)
 			to.next[to.key(name)] = worst
 			p.rename(&m, p.numbered(name, worst))
@@ -728,13 +767,16 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	if err != nil {
 		return Move{}, fmt.Errorf("find the trash for %s: %w", path, err)
 	}
+	if trash.Info != "" {
+		p.Folders[p.folder(trash.Info)].also = true
+	}
 	to := p.folder(trash.Files)
 	f := &p.Folders[to]
-	if err := f.load(); err != nil {
+	if err := f.load(); err != nil && !errors.Is(err, fs.ErrPermission) { // macOS hides what is in it; a name that is taken is refused
 		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)
 	}
 	m := Move{File: r, To: to, Action: journal.Trash, Label: p.label("Trash")}
-	name := trashName(p.Tree.Name(r))
+	name := trashName(path)
 	if f.taken[f.key(name)] {
 		name = p.numbered(name, p.nextFree(f, name))
 	}
@@ -745,13 +787,34 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	return m, nil
 }
 
-func (p *planner) sameContent(r Ref, path string, there meta) bool {
-	f := p.Tree.File(r)
-	if !isRegular(there.Mode) || there.Size != f.Size {
-		return false
+// copied reports whether an earlier run has copied the file, under its name or a numbered one.
+func (p *planner) copied(m *Move, to *Folder) bool {
+	size := p.Tree.File(m.File).Size
+	for n := 1; ; n++ {
+		name := p.Name(m)
+		if n > 1 {
+			name = p.numbered(name, n)
+		}
+		if !to.taken[to.key(name)] {
+			return false
+		}
+		path := filepath.Join(to.Path, name)
+		if there, err := lstat(path); err == nil && isRegular(there.Mode) && there.Size == size {
+			if same, err := sameBytes(p.Tree.Path(m.File), path); err == nil && same {
+				return true
+			}
+		}
 	}
-	same, err := sameBytes(p.Tree.Path(r), path)
-	return err == nil && same
+}
+
+// asideName is a name of ours that is free in a folder.
+func (p *planner) asideName(dir string) string {
+	for n := len(p.Names); ; n++ {
+		name := asidePrefix + strconv.Itoa(n)
+		if _, err := lstat(filepath.Join(dir, name)); err != nil {
+			return name
+		}
+	}
 }
 
 // order puts every move after the one that frees its place, and breaks circles with a name of ours in between.
@@ -786,7 +849,7 @@ func (p *planner) order() {
 				m := p.Moves[next]
 				aside := m
 				aside.To = p.folder(p.Tree.Dirs[p.Tree.DirOf(m.File)].Path)
-				p.rename(&aside, tempPrefix+"swap-"+strconv.Itoa(len(p.Names)))
+				p.rename(&aside, p.asideName(p.Folders[aside.To].Path))
 				out = append(out, aside)
 				// The rest of its way begins at that name: it is the same file under another ref.
 				f := *p.Tree.File(m.File)
@@ -795,6 +858,7 @@ func (p *planner) order() {
 				if m.Name == 0 {
 					p.rename(&m, p.Tree.Name(p.Moves[next].File))
 				}
+				p.aside[m.File] = aside.File
 				late = append(late, m)
 				colour[next] = black
 				break

@@ -38,8 +38,8 @@ type planMove struct {
 	Unit      uint32    `json:"unit,omitempty"` // files of one unit stay together
 	Bytes     int64     `json:"bytes"`
 	Modified  time.Time `json:"modified"`
-	Inode     uint64    `json:"inode"`
-	Born      int64     `json:"born,omitempty"`
+	Inode     uint64    `json:"inode,string"` // text, for programs that read numbers as floating point
+	Born      int64     `json:"born,string,omitempty"`
 }
 
 const planVersion = 1
@@ -251,11 +251,17 @@ type Edit struct {
 }
 
 // Edited is the plan with edits, one for each of its moves, carried out: what was left out stays, what was given
-// another place gets it if it is free.
+// another place gets it if it is free. What belongs together stays together.
 func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 	q := newPlanner(p.Tree, set, opt)
 	q.growKinds()
 	q.SameAs, q.DupBytes, q.Mismatches, q.Problems, q.Left, q.Unchecked = p.SameAs, p.DupBytes, p.Mismatches, p.Problems, p.Left, p.Unchecked
+	out := map[uint32]bool{} // units of which a file stays: then all of it stays
+	for i := range p.Moves {
+		if u := p.Moves[i].Unit; u != 0 && edits[i].Out {
+			out[u] = true
+		}
+	}
 	for i := range p.Moves {
 		m := p.Moves[i]
 		q.unit = max(q.unit, m.Unit)
@@ -264,7 +270,7 @@ func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 				continue // a file in the way gives way again if it still must
 			}
 		}
-		if edits[i].Out {
+		if edits[i].Out || out[m.Unit] {
 			continue
 		}
 		m.To = q.folder(filepath.Dir(edits[i].To))

@@ -309,7 +309,9 @@ func (d *desk) plan(c choice) *Plan {
 	return p
 }
 
-func (d *desk) runOptions(c choice) RunOptions { return RunOptions{Conflict: c.Conflict, Trash: d.trash} }
+func (d *desk) runOptions(c choice) RunOptions {
+	return RunOptions{Conflict: c.Conflict, Trash: d.trash}
+}
 
 // organize carries out a choice, with nothing in its way.
 func (d *desk) organize(c choice) (*Plan, *Result) {

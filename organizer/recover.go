@@ -67,11 +67,14 @@ func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operati
 		if folder.Ino == 0 || folder.Ino == m.Ino {
 			f.Folders = append(f.Folders, journal.FolderTime{Path: path, Mtime: m.Mtime})
 		}
-		if !synced[m.Dev] {
+		if !syncsVolumes {
+			err = h.sync()
+		} else if !synced[m.Dev] {
 			synced[m.Dev] = true
-			if err := h.syncAll(); err != nil {
-				return fmt.Errorf("sync %s: %w", path, err)
-			}
+			err = h.syncAll()
+		}
+		if err != nil {
+			return fmt.Errorf("sync %s: %w", path, err)
 		}
 	}
 	if o.Undoes != 0 {
@@ -174,6 +177,9 @@ func (s *settler) touch(f *journal.Folder) {
 func (s *settler) count(step *journal.StepResult) {
 	s.touch(step.FromDir)
 	s.touch(step.ToDir)
+	if strings.HasPrefix(step.To, asidePrefix) {
+		return
+	}
 	if step.Action.Places() || step.Action == journal.Uncopy || step.Action == journal.Unlink {
 		s.moved++
 		s.bytes += step.File.Size
@@ -382,7 +388,7 @@ func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 					continue // gone, or not ours to read any more
 				}
 				for _, name := range names {
-					if strings.HasPrefix(name, tempPrefix) {
+					if strings.HasPrefix(name, tempPrefix) && !strings.HasPrefix(name, asidePrefix) {
 						l := Leftover{Path: f.Path + "/" + name}
 						if m, err := lstat(l.Path); err == nil && isRegular(m.Mode) {
 							l.Bytes = m.Size

@@ -49,11 +49,12 @@ const (
 	Reasons // how many there are
 )
 
-var reasonText = [Reasons]string{"", "being written by another program", "changed a moment ago", "an unfinished download",
-	"put back by an undo", "the name is taken", "a duplicate", "a project or repository", "a folder that is one thing",
-	"a destination folder", "hidden", "a symbolic link", "not a regular file", "a file of the system", "excluded",
-	"a leftover of forg", "has other hard links", "changed since it was scanned"}
+var reasonText = [Reasons]string{"", "open in another program", "changed a moment ago", "unfinished download",
+	"put back by an undo", "name taken", "duplicate", "project or repository", "folder bundle",
+	"destination folder", "hidden", "symbolic link", "special file", "system file", "excluded",
+	"leftover of forg", "hard link to another file system", "changed since the scan"}
 
+// String is the reason in words that can follow a number.
 func (r Reason) String() string { return reasonText[r] }
 
 // File is one regular file as the scan saw it. Ten million of them must fit in memory: 48 bytes and the name.
@@ -216,7 +217,7 @@ func ResolveDir(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("resolve %s: %w", path, err)
 	}
-	real, err := filepath.EvalSymlinks(abs)
+	real, err := resolveLinks(abs)
 	if err != nil {
 		return "", fmt.Errorf("open folder %s: %w", path, cause(err))
 	}

@@ -10,8 +10,6 @@ import (
 	"forg/journal"
 )
 
-func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
 // scanHandle is an open folder, shared by the workers that look at its files.
 type scanHandle struct {
 	fd   int
@@ -133,18 +131,6 @@ func (h *scanHandle) lstatKind(name []byte) (fs.FileMode, error) {
 		return 0, err
 	}
 	return modeKind(st.Mode), nil
-}
-
-func modeKind(mode uint16) fs.FileMode {
-	switch mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		return 0
-	case unix.S_IFDIR:
-		return fs.ModeDir
-	case unix.S_IFLNK:
-		return fs.ModeSymlink
-	}
-	return fs.ModeIrregular
 }
 
 func (h *scanHandle) hidden(name string) bool { return name[0] == '.' }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -19,9 +18,6 @@ type UndoOptions struct {
 	RunOptions
 	Only []string // globs, of names or (with a slash) of old paths below the operation's root; empty takes all
 }
-
-// ErrLater says that later operations moved files of the one to be undone.
-var ErrLater = errors.New("later operations moved its files")
 
 // Undo takes operation o back, file by file and last first, as a new operation. Files that were moved on by later
 // operations, are gone, or are not the ones that were moved are reported and left alone.
