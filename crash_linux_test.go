@@ -167,6 +167,7 @@ func crashScenarios() []*crashScenario {
 		{name: "cross-overwrite", cross: true, args: into("--on-conflict", "overwrite")},
 		{name: "cross-copy", cross: true, args: into("--copy", "--verify")},
 		{name: "cross-undo", cross: true, prepare: [][]string{away}, args: fixed("undo")},
+		{name: "cross-undo-first", cross: true, prepare: [][]string{tree, {"organize", "--min-age", "0", "-r", "--by", "year", "ROOT", "--into", "INTO"}, {"undo"}}, args: fixed("undo")},
 		{name: "cross-redo", cross: true, prepare: [][]string{away, {"undo"}}, args: fixed("redo")},
 	}
 }
@@ -176,7 +177,7 @@ func crashSweep(t *testing.T, n int, try func(*crashBox, *crashScenario, []crash
 	if testing.Short() {
 		t.Skip("CRASHES NOT TESTED: -short")
 	}
-	forg := crashForg(t)
+	forg := crashTraced(t)
 	seed := uint64(envInt(t, "FORG_CRASH_SEED", 1))
 	only := os.Getenv("FORG_CRASH_ONLY")
 	cross := crashTmpfs(t)
@@ -266,34 +267,46 @@ func crashSweep(t *testing.T, n int, try func(*crashBox, *crashScenario, []crash
 	}
 }
 
-var crashBuild = sync.OnceValues(func() (string, error) {
+var crashBuild = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "forg-crash-")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	defer os.RemoveAll(dir)
 	forg := filepath.Join(dir, "forg")
 	build := exec.Command("go", "build", "-o", forg, "-ldflags", "-X forg/journal.batch=7", ".") // so that a run has many
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+		return nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return forg, nil
+	return os.ReadFile(forg)
 })
 
-// crashForg is the real program, in a folder of the test's own, so that nothing is left of it.
+// crashForg is the real program, in a folder of the test's own.
 func crashForg(t *testing.T) string {
+	t.Helper()
+	program, err := crashBuild()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forg := filepath.Join(t.TempDir(), "forg")
+	if err := os.WriteFile(forg, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return forg
+}
+
+// crashTraced is crashForg, once it is clear that strace works here.
+func crashTraced(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
 		crashSkip(t, "CRASHES NOT TESTED: strace is missing")
 	}
-	built, err := crashBuild()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", built, "version").CombinedOutput(); err != nil {
+	forg := crashForg(t)
+	if out, err := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", forg, "version").CombinedOutput(); err != nil {
 		crashSkip(t, fmt.Sprintf("CRASHES NOT TESTED: strace cannot trace here: %v: %s", err, out))
 	}
-	return built
+	return forg
 }
 
 func crashSkip(t *testing.T, say string) {

@@ -53,12 +53,8 @@ func frozenTree(after bool) error {
 }
 
 func frozenBox(t *testing.T) *crashBox {
-	built, err := crashBuild()
-	if err != nil {
-		t.Fatal(err)
-	}
 	home := filepath.Join(frozenRoot, "home")
-	return &crashBox{forg: built, dir: frozenRoot, root: filepath.Join(frozenRoot, "tree"), env: []string{"HOME=" + home, "XDG_STATE_HOME=" + home + "/state",
+	return &crashBox{forg: crashForg(t), dir: frozenRoot, root: filepath.Join(frozenRoot, "tree"), env: []string{"HOME=" + home, "XDG_STATE_HOME=" + home + "/state",
 		"XDG_DATA_HOME=" + home + "/data", "XDG_CONFIG_HOME=" + home + "/config", "XDG_CACHE_HOME=" + home + "/cache", "TZ=UTC", "PATH=" + os.Getenv("PATH")}}
 }
 

@@ -73,7 +73,8 @@ type reversal struct {
 	// should have.
 	halfMade map[string][]byte
 	remade   map[string]journal.Identity
-	unmade   map[string]journal.Step // folders to make again only if need be
+	became   map[inode]journal.Identity // what files are now that were copied since
+	unmade   map[string]journal.Step    // folders to make again only if need be
 }
 
 func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*reversal, error) {
@@ -87,31 +88,43 @@ func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, u
 	if v.moved, v.later, err = movedSince(ctx, j, o); err != nil {
 		return nil, err
 	}
-	v.remade, err = remadeSince(ctx, j, o)
-	return v, err
+	return v, v.since(ctx)
 }
 
-// remadeSince are folders that undos since o have made again: on the disk they are others than before.
-func remadeSince(ctx context.Context, j *journal.Journal, o journal.Operation) (map[string]journal.Identity, error) {
-	since, err := j.Since(ctx, o.ID)
+// since finds out what operations after o have made of its files and folders: a folder that was removed and made
+// again, or a file whose content went to another disk and back, is another one on the disk.
+func (v *reversal) since(ctx context.Context) error {
+	v.remade, v.became = map[string]journal.Identity{}, map[inode]journal.Identity{}
+	ops, err := v.j.Since(ctx, v.o.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	remade := map[string]journal.Identity{}
-	for _, l := range since {
-		if l.Undoes == 0 {
-			continue
-		}
-		for s, err := range j.Steps(ctx, l, false) {
+	for _, l := range ops {
+		for s, err := range v.j.Steps(ctx, l, false) {
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if s.Action == journal.Mkdir && s.State == journal.Done && s.Ino != 0 {
-				remade[s.ToPath()] = journal.Identity{Ino: s.Ino, Born: s.Born}
+			if s.State != journal.Done || s.Ino == 0 {
+				continue
+			}
+			now := journal.Identity{Ino: s.Ino, Born: s.Born}
+			switch s.Action {
+			case journal.Mkdir:
+				if l.Undoes != 0 {
+					v.remade[s.ToPath()] = now
+				}
+			case journal.Rename, journal.Move: // copied, and the original removed
+				v.became[inode{s.File.Ino, s.File.Born}] = now
 			}
 		}
 	}
-	return remade, nil
+	return nil
+}
+
+// inode is what a file is on its file system.
+type inode struct {
+	ino  uint64
+	born int64
 }
 
 // latest is the last step of an undo or redo about a step of the operation.
@@ -228,6 +241,13 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			}
 			if last.Ino != 0 { // content was copied: the file there is the copy
 				t.File.Ino, t.File.Born = last.Ino, last.Born
+			}
+			for range v.became { // at most as many times as there are copies
+				id, ok := v.became[inode{t.File.Ino, t.File.Born}]
+				if !ok {
+					break
+				}
+				t.File.Ino, t.File.Born = id.Ino, id.Born
 			}
 			if id, ok := v.remade[t.FromPath()]; ok && t.Action == journal.Rmdir {
 				t.File.Ino, t.File.Born = id.Ino, id.Born
