@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -92,8 +93,18 @@ func (p *planner) group(ctx context.Context, some []Ref, whole int64) (map[diges
 	groups := map[digest][]Ref{}
 	pool := sync.Pool{New: func() any { return new([wholeBelow]byte) }}
 	err := p.eachFile(ctx, perDir, int64(len(some)), func(h *scanHandle, l look, name, _ []byte) {
+		unread := func(err error) {
+			if p.opt.Duplicates == DuplicatesReport || p.opt.Duplicates == "" {
+				return // nothing would have been done about it
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			path := p.Tree.Path(l.r)
+			p.Problems = append(p.Problems, Problem{path, fmt.Errorf("read %s to tell whether it is a duplicate: %w", path, cause(err))})
+		}
 		f, err := h.open(string(name[:len(name)-1]))
 		if err != nil {
+			unread(err)
 			return
 		}
 		defer f.Close()
@@ -107,6 +118,7 @@ func (p *planner) group(ctx context.Context, some []Ref, whole int64) (map[diges
 		d := digest{size: size}
 		if n <= wholeBelow {
 			if _, err := io.ReadFull(f, buf[:n]); err != nil {
+				unread(err)
 				return
 			}
 			d.hash = blake3.Sum256(buf[:n])
