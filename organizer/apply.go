@@ -485,6 +485,7 @@ func (r *runner) check(s *journal.Step) error {
 }
 
 func (r *runner) mkdir(s *journal.Step) error {
+	r.unmade[s.ToPath()] = *s
 	up, err := r.dir(s.ToDir)
 	if err != nil {
 		return err
@@ -502,9 +503,9 @@ func (r *runner) mkdir(s *journal.Step) error {
 				return errSettled
 			}
 		}
-		r.unmade[s.ToPath()] = *s
 		return err
 	}
+	delete(r.unmade, s.ToPath())
 	r.made = true
 	if len(s.Meta) > 0 {
 		r.notKept(s.ToPath(), r.remake(s.ToPath(), s.Meta))

@@ -311,7 +311,8 @@ func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 
 // cannotKeep tells what a file system or its rules do not provide for from what failed this time.
 func cannotKeep(err error) bool {
-	return slices.Contains([]error{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.E2BIG}, err)
+	return slices.ContainsFunc([]error{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.E2BIG},
+		func(e error) bool { return errors.Is(err, e) })
 }
 
 // splitXattrs are names that a call lists with a NUL after each.
