@@ -567,7 +567,7 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
-	if !s.Action.Places() || strings.HasPrefix(s.To, asidePrefix) {
+	if !s.Action.Places() || IsAside(s.To) {
 		return
 	}
 	r.res.Moved++
@@ -731,9 +731,23 @@ func (r *runner) tell(s *journal.Step, err error) {
 	}
 }
 
+// verb is what a person would call a step.
 func verb(s *journal.Step) string {
-	if s.Action == journal.Rename {
+	switch s.Action {
+	case journal.Rename, journal.Move:
 		return "move"
+	case journal.Mkdir:
+		return "make folder"
+	case journal.Rmdir:
+		return "remove folder"
+	case journal.Untrash:
+		return "take out of the trash"
+	case journal.Trash:
+		return "move to the trash"
+	case journal.Uncopy:
+		return "remove the copy"
+	case journal.Unlink:
+		return "remove the hard link"
 	}
 	return s.Action.String()
 }
