@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -123,7 +125,7 @@ func (a *app) configure(c *cobra.Command) error {
 	case err == nil:
 		v.SetConfigFile(path)
 		if err := v.ReadInConfig(); err != nil {
-			return &exitError{exitUsage, fmt.Errorf("%s: %w", path, configCause(err))}
+			return &exitError{exitUsage, configMistake(path, err)}
 		}
 		if lines, err = knownKeys(c.Root(), path, v.AllKeys()); err != nil {
 			return err
@@ -197,11 +199,31 @@ func (a *app) fromEnv(keys []string) (value, name string) {
 	return "", ""
 }
 
-func configCause(err error) error {
+var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\n  )?line (\d+): `)
+
+// configMistake says where in the file the parser gave up, as file:line:column as far as it tells.
+func configMistake(path string, err error) error {
 	if e, ok := errors.AsType[viper.ConfigParseError](err); ok {
-		return errors.Unwrap(e)
+		err = errors.Unwrap(e)
 	}
-	return err
+	var toml interface {
+		error
+		Position() (row, column int)
+	}
+	if errors.As(err, &toml) {
+		line, column := toml.Position()
+		return fmt.Errorf("%s:%d:%d: %w", path, line, column, err)
+	}
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		if text, rerr := os.ReadFile(path); rerr == nil {
+			before := text[:min(int(e.Offset), len(text))]
+			return fmt.Errorf("%s:%d:%d: %w", path, bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n')-1, err)
+		}
+	}
+	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s:%s: %s", path, m[1], strings.TrimPrefix(err.Error(), m[0]))
+	}
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 // knownKeys refuses keys that mean nothing, with the place and what may have been meant. It returns the lines of the

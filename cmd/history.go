@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"forg/journal"
@@ -41,6 +42,9 @@ they cannot be undone any more. Files are not touched.`, exitUsageText),
 		Example: "  forg history prune --older-than 365d\n  forg history prune --older-than 90d -n",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if older == "" {
+				return usage("history prune needs --older-than AGE: 90d, 12w, 2y or 36h")
+			}
 			age, err := parseAge(older)
 			if err != nil {
 				return usage("--older-than: %w", err)
@@ -62,18 +66,24 @@ they cannot be undone any more. Files are not touched.`, exitUsageText),
 				return json.NewEncoder(a.out).Encode(map[string]any{"pruned": n, "dry_run": dryRun})
 			}
 			if dryRun {
-				a.say("%d operations would be forgotten.", n)
+				a.say("%s would be forgotten.", operationsText(n))
 			} else {
-				a.say("Forgot %d operations.", n)
+				a.say("Forgot %s.", operationsText(n))
 			}
 			return nil
 		},
 	}
 	prune.Flags().StringVar(&older, "older-than", "", "`age`: 90d, 12w, 2y, 36h")
 	prune.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only say how many")
-	prune.MarkFlagRequired("older-than")
 	c.AddCommand(prune)
 	return c
+}
+
+func operationsText(n int64) string {
+	if n == 1 {
+		return "1 operation"
+	}
+	return humanize.Comma(n) + " operations"
 }
 
 // parseAge reads a duration with days, weeks and years.
@@ -160,7 +170,8 @@ func (a *app) operationLine(op journal.Operation) string {
 func (a *app) showCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "show OP", Short: "Print one operation, file by file",
-		Long:    help(`Prints what operation OP did with every file. OP is a number from "forg history", a UUID or the beginning of one, or "last".`, exitUsageText),
+		Long: help(`Prints what operation OP did with every file. OP is a number from "forg history", a UUID or the beginning of
+one, or "last".`, exitUsageText),
 		Example: "  forg show 42\n  forg show last --json | jq -r '.steps[].to'",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE:    func(c *cobra.Command, refs []string) error { return a.showOperation(c.Context(), refs[0]) },
@@ -176,7 +187,7 @@ func (a *app) showOperation(ctx context.Context, ref string) error {
 		return err
 	}
 	defer j.Close()
-	op, err := j.Operation(ctx, ref)
+	op, err := findOperation(ctx, j, ref)
 	if err != nil {
 		return err
 	}

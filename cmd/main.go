@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bmatcuk/doublestar/v4"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -133,7 +133,7 @@ func (a *app) main(args []string) int {
 		switch {
 		case errors.Is(err, journal.ErrLocked):
 			exit.code = exitLocked
-		case errors.Is(err, errUsage):
+		case errors.Is(err, errUsage), errors.Is(err, doublestar.ErrBadPattern):
 			exit.code = exitUsage
 		}
 	}
@@ -193,6 +193,20 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 	c.AddCommand(a.organizeCmd(), a.applyCmd(), a.undoCmd(), a.redoCmd(), a.historyCmd(), a.showCmd(), a.whereCmd(), a.scanCmd(),
 		a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
 	c.InitDefaultHelpCmd()
+	for _, h := range c.Commands() {
+		if h.Name() == "help" {
+			h.Long = help("Prints the help of a command.", exitUsageText)
+			h.Example = "  forg help organize"
+			h.Run, h.RunE = nil, func(h *cobra.Command, names []string) error {
+				target, rest, err := c.Find(names)
+				if err != nil || len(rest) > 0 {
+					return usage("unknown command %q%s", strings.Join(names, " "), didYouMean(names[0], commandNames(c)))
+				}
+				target.InitDefaultHelpFlag()
+				return target.Help()
+			}
+		}
+	}
 	return c
 }
 
@@ -310,10 +324,10 @@ func (a *app) open(ctx context.Context, wait time.Duration) (*journal.Journal, e
 		if errors.Is(err, journal.ErrLocked) {
 			return nil, fmt.Errorf("%w; wait for it with --wait 1m", err)
 		}
-		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-			return nil, fmt.Errorf("%w; nothing was moved, since forg moves nothing that it cannot record: make the journal's folder writable or give another journal with --journal", err)
+		if errors.Is(err, journal.ErrNewer) || errors.Is(err, journal.ErrCorrupt) || ctx.Err() != nil {
+			return nil, err
 		}
-		return nil, err
+		return nil, fmt.Errorf("%w; nothing was moved, since forg moves nothing that it cannot record: make the journal's folder writable or give another journal with --journal", err)
 	}
 	return j, a.settle(ctx, j)
 }

@@ -309,11 +309,7 @@ func (a *app) scanTrees(ctx context.Context, roots []string, into string, f *org
 		Into: into, Destination: organizer.Destination(set, opt.By), Projects: f.project, Progress: bar.scan,
 	}
 	scan := func(root string) (*organizer.Tree, error) {
-		t, err := organizer.Scan(ctx, root, set, so)
-		if err != nil && strings.HasPrefix(err.Error(), "glob ") {
-			return nil, &exitError{exitUsage, err}
-		}
-		return t, err
+		return organizer.Scan(ctx, root, set, so)
 	}
 	if f.from0 != "" {
 		list, err := a.readList(f.from0)

@@ -83,10 +83,7 @@ func (a *app) target(ctx context.Context, j *journal.Journal, refs []string, und
 			return o, errNothing
 		}
 	default:
-		o, err = j.Operation(ctx, refs[0])
-		if errors.Is(err, journal.ErrNone) {
-			err = fmt.Errorf("%w in %s; \"forg history\" lists them", err, j.Path())
-		}
+		o, err = findOperation(ctx, j, refs[0])
 	}
 	if err != nil {
 		return o, err
@@ -103,6 +100,14 @@ func (a *app) target(ctx context.Context, j *journal.Journal, refs []string, und
 		return o, fmt.Errorf("operation %d was pruned from the history: what it did is no longer known", o.ID)
 	}
 	return o, nil
+}
+
+func findOperation(ctx context.Context, j *journal.Journal, ref string) (journal.Operation, error) {
+	o, err := j.Operation(ctx, ref)
+	if errors.Is(err, journal.ErrNone) {
+		err = fmt.Errorf("%w in %s; \"forg history\" lists them", err, j.Path())
+	}
+	return o, err
 }
 
 var errNothing = errors.New("nothing")
@@ -171,6 +176,16 @@ func (a *app) reverse(ctx context.Context, refs []string, undo bool, f *undoFlag
 	}
 	total := &organizer.Result{}
 	for _, op := range ops {
+		if f.conflict == "fail" {
+			_, problems, e := organizer.Preview(ctx, j, op, undo, opt)
+			if e == nil && len(problems) > 0 {
+				total.Problems, total.Skipped = append(total.Problems, problems...), total.Skipped+int64(len(problems))
+				e = &exitError{exitConflict, fmt.Errorf("nothing of operation %d was moved, as --on-conflict fail says", op.ID)}
+			}
+			if err = e; err != nil {
+				break
+			}
+		}
 		bar := a.newProgress()
 		opt.Progress = bar.move(op.Moved)
 		var res *organizer.Result

@@ -61,10 +61,12 @@ type runner struct {
 	retry   [][]journal.Step // steps that need a second try under other conditions
 	numbers map[place]int    // last number tried for a name that was taken
 	remade  map[string]folderAttributes
-	dropped map[int64]bool   // units of which a member failed
-	unit    []journal.Step   // members of the current unit that were carried out
-	sameAs  map[int64]string // steps that remove a duplicate: the file it must equal
-	fatal   error            // no further step may be carried out
+	unmade  map[string]journal.Step // folders that could not be made
+	made    bool                    // a folder was
+	dropped map[int64]bool          // units of which a member failed
+	unit    []journal.Step          // members of the current unit that were carried out
+	sameAs  map[int64]string        // steps that remove a duplicate: the file it must equal
+	fatal   error                   // no further step may be carried out
 }
 
 func newRunner(ctx context.Context, j *journal.Journal, kind, root string, planned int64, opt RunOptions) (*runner, error) {
@@ -75,7 +77,7 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 	return &runner{
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
 		seen: map[*journal.Folder]bool{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{},
-		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, sameAs: map[int64]string{},
+		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, sameAs: map[int64]string{},
 	}, nil
 }
 
@@ -359,6 +361,7 @@ var (
 	errReplaced  = errors.New("another file has taken its place; it was not touched")
 	errGone      = errors.New("it is not there any more")
 	errDirMoved  = errors.New("its folder is not the one that was scanned")
+	errKept      = errors.New("it was not removed")
 	errDiffers   = errors.New("its content differs from the file it was taken for a duplicate of")
 )
 
@@ -392,7 +395,13 @@ func (r *runner) carryOne(s *journal.Step) error {
 	case journal.Trash:
 		return trash(r.j.Now(), s, from, to)
 	case journal.Untrash:
-		return untrash(s, from, to)
+		if err := renameNoReplace(from, s.From, to, s.To); err != nil {
+			return err
+		}
+		if err := removeNote(s.FromDir, s.From); err != nil { // the file is back all the same
+			r.res.Problems = append(r.res.Problems, Problem{s.FromPath(), err})
+		}
+		return nil
 	case journal.Link:
 		if err := link(from, s.From, to, s.To); err != nil {
 			return err
@@ -476,6 +485,7 @@ func (r *runner) check(s *journal.Step) error {
 }
 
 func (r *runner) mkdir(s *journal.Step) error {
+	r.unmade[s.ToPath()] = *s
 	up, err := r.dir(s.ToDir)
 	if err != nil {
 		return err
@@ -495,10 +505,10 @@ func (r *runner) mkdir(s *journal.Step) error {
 		}
 		return err
 	}
+	delete(r.unmade, s.ToPath())
+	r.made = true
 	if len(s.Meta) > 0 {
-		if err := r.remake(s.ToPath(), s.Meta); err != nil {
-			r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), err})
-		}
+		r.notKept(s.ToPath(), r.remake(s.ToPath(), s.Meta))
 	}
 	if m, err := up.stat(s.To); err == nil {
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Done, Ino: m.Ino, Born: m.Born})
@@ -615,6 +625,10 @@ func (r *runner) missingFolders(path string) []journal.Step {
 		if id, _, err := statDir(up.Path); err == nil {
 			*up = id
 		}
+		if s, ok := r.unmade[path]; ok { // a second try, with the attributes that it should have
+			steps = append(steps, again(s))
+			continue
+		}
 		steps = append(steps, journal.Step{Action: journal.Mkdir, ToDir: up, To: filepath.Base(path)})
 	}
 	slices.Reverse(steps)
@@ -684,7 +698,7 @@ func (r *runner) skip(s *journal.Step, err error) {
 }
 
 func (r *runner) fail(s *journal.Step, err error) {
-	if errors.Is(err, errReplaced) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo {
+	if errors.Is(err, errReplaced) || errors.Is(err, errKept) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo {
 		r.res.Skipped++
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
 	} else {
@@ -768,7 +782,7 @@ func (r *runner) finish(ctx context.Context, last func(*journal.Finish) error) e
 	switch {
 	case r.fatal != nil || ctx.Err() != nil:
 		f.Status = journal.Interrupted
-	case r.res.Failed > 0 && r.res.Moved == 0:
+	case r.res.Failed > 0 && r.res.Moved == 0 && !r.made:
 		f.Status = journal.FailedOp
 	case len(r.res.Problems) > 0:
 		f.Status = journal.Partial

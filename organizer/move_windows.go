@@ -500,6 +500,11 @@ func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 	return lost, nil
 }
 
+// cannotKeep tells what a file system or its rules do not provide for from what failed this time.
+func cannotKeep(err error) bool {
+	return errors.Is(err, windows.ERROR_NOT_SUPPORTED) || errors.Is(err, windows.ERROR_INVALID_FUNCTION) || errors.Is(err, windows.ERROR_ACCESS_DENIED)
+}
+
 // streams are the names of a file's streams besides its content, as :name:$DATA.
 func streams(h windows.Handle) []string {
 	buf := make([]uint64, 512)

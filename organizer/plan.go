@@ -705,11 +705,15 @@ const maxName = 255 // bytes, of every file system in use
 
 // numberedName is "stem (n).ext", cut to 255 bytes on a character boundary with number and extension kept.
 func numberedName(stem, ext string, n int) string {
-	tail := " (" + strconv.Itoa(n) + ")"
+	return fitName(stem, " ("+strconv.Itoa(n)+")", ext, maxName)
+}
+
+// fitName is the stem, cut on a character boundary so that all is at most limit bytes long, the tail and the extension.
+func fitName(stem, tail, ext string, limit int) string {
 	if ext != "" {
 		tail += "." + ext
 	}
-	if over := len(stem) + len(tail) - maxName; over > 0 {
+	if over := len(stem) + len(tail) - limit; over > 0 {
 		cut := max(len(stem)-over, 0)
 		for cut > 0 && !utf8.RuneStart(stem[cut]) {
 			cut--

@@ -69,8 +69,11 @@ type reversal struct {
 	later []journal.Operation // undos and redos of o, oldest first
 	left  int64               // files that could be reversed but were not asked for
 	err   error
-	// halfMade are folders that an undo made again before it was cut short, with the attributes that they should have.
+	// halfMade are folders that an undo made again before it was cut short or failed, with the attributes that they
+	// should have.
 	halfMade map[string][]byte
+	remade   map[string]journal.Identity
+	unmade   map[string]journal.Step // folders to make again only if need be
 }
 
 func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*reversal, error) {
@@ -79,17 +82,43 @@ func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, u
 			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
 		}
 	}
-	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}}
+	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}, unmade: map[string]journal.Step{}}
 	var err error
-	v.moved, v.later, err = movedSince(ctx, j, o)
+	if v.moved, v.later, err = movedSince(ctx, j, o); err != nil {
+		return nil, err
+	}
+	v.remade, err = remadeSince(ctx, j, o)
 	return v, err
+}
+
+// remadeSince are folders that undos since o have made again: on the disk they are others than before.
+func remadeSince(ctx context.Context, j *journal.Journal, o journal.Operation) (map[string]journal.Identity, error) {
+	since, err := j.Since(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	remade := map[string]journal.Identity{}
+	for _, l := range since {
+		if l.Undoes == 0 {
+			continue
+		}
+		for s, err := range j.Steps(ctx, l, false) {
+			if err != nil {
+				return nil, err
+			}
+			if s.Action == journal.Mkdir && s.State == journal.Done && s.Ino != 0 {
+				remade[s.ToPath()] = journal.Identity{Ino: s.Ino, Born: s.Born}
+			}
+		}
+	}
+	return remade, nil
 }
 
 // latest is the last step of an undo or redo about a step of the operation.
 type latest struct {
 	journal.StepResult
 	undone bool
-	cut    bool // that undo or redo was cut short
+	cut    bool // that undo or redo did not come to a good end
 }
 
 // movedSince is where undos and redos of o have left its files, by step of o.
@@ -114,7 +143,7 @@ func movedSince(ctx context.Context, j *journal.Journal, o journal.Operation) (m
 			if was, ok := moved[s.Ref]; ok && len(s.Hash) == 0 {
 				s.Hash = was.Hash
 			}
-			moved[s.Ref] = latest{s, l.Kind == "undo", l.Status == journal.Interrupted}
+			moved[s.Ref] = latest{s, l.Kind == "undo", l.Status != journal.Completed}
 		}
 	}
 	return moved, later, nil
@@ -156,6 +185,9 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 				g = &journal.Folder{Path: f.Path, Volume: f.Volume}
 				if id, _, err := statDir(f.Path); err == nil {
 					*g = id
+					if f.Volume != 0 {
+						g.Volume = f.Volume // if it is another now, so are the inodes (see checkUndo)
+					}
 				}
 				folders[f.Path] = g
 			}
@@ -171,7 +203,7 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			}
 			m, ok := v.moved[s.No]
 			if undone := ok && m.undone; undone == v.undo {
-				if n := len(v.later); v.undo && s.Action == journal.Rmdir && m.cut && v.later[n-1].Status == journal.Interrupted {
+				if n := len(v.later); v.undo && s.Action == journal.Rmdir && m.cut && v.later[n-1].Status != journal.Completed {
 					v.halfMade[s.FromPath()] = s.Meta
 				}
 				continue
@@ -180,22 +212,31 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			if ok {
 				last = m.StepResult
 			}
-			if !v.wanted(&s) {
-				if s.Action.Places() {
-					v.left++
-				}
-				continue
-			}
 			t := journal.Step{Action: opposite(last.Action), Ref: s.No, Label: s.Label, File: last.File,
 				FromDir: one(last.ToDir), From: last.To, ToDir: one(last.FromDir), To: last.From}
 			if t.Action == journal.Mkdir && s.Action == journal.Rmdir {
 				t.Meta = s.Meta
 			}
+			if !v.wanted(&s) {
+				if s.Action.Places() {
+					v.left++
+				}
+				if t.Action == journal.Mkdir { // unless a file that is wanted needs it
+					v.unmade[t.ToPath()] = t
+				}
+				continue
+			}
 			if last.Ino != 0 { // content was copied: the file there is the copy
 				t.File.Ino, t.File.Born = last.Ino, last.Born
 			}
+			if id, ok := v.remade[t.FromPath()]; ok && t.Action == journal.Rmdir {
+				t.File.Ino, t.File.Born = id.Ino, id.Born
+			}
 			if t.Action.Places() {
 				t.Meta = last.Hash // the last resort to know the file by
+			}
+			if t.Action == journal.Copy { // of the original, not of the copy that was removed
+				t.File, t.Meta = s.File, s.Hash
 			}
 			if !yield(t) {
 				return
@@ -228,6 +269,7 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 	if err != nil {
 		return nil, err
 	}
+	r.unmade = v.unmade
 	before, after, err := v.folderTimes(ctx)
 	if err != nil {
 		return nil, err
@@ -244,11 +286,13 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 			return nil
 		}
 		for path, meta := range v.halfMade {
-			if err := r.remake(path, meta); err != nil {
-				r.res.Notes = append(r.res.Notes, Problem{path, err})
-			}
+			r.notKept(path, r.remake(path, meta))
 		}
 		r.restoreTimes(before, after, now)
+		f.Failed, f.RootStatus = r.res.Failed, v.status(r, f.Status)
+		if len(r.res.Problems) > 0 && f.Status == journal.Completed {
+			f.Status = journal.Partial
+		}
 		return nil
 	}
 	res, err := r.run(ctx, v.steps(ctx), last)
@@ -300,10 +344,10 @@ func (v *reversal) folderTimes(ctx context.Context) (before map[string]journal.F
 			}
 		}
 	}
-	for _, m := range v.moved { // a folder that was made again is another one on the disk
-		if f, ok := before[m.ToPath()]; ok && m.Action == journal.Mkdir && m.Ino != 0 {
-			f.Ino = m.Ino
-			before[m.ToPath()] = f
+	for path, id := range v.remade {
+		if f, ok := before[path]; ok {
+			f.Ino = id.Ino
+			before[path] = f
 		}
 	}
 	if after, err = v.j.FolderTimes(ctx, v.o); err != nil {
@@ -335,20 +379,32 @@ func (r *runner) restoreTimes(before map[string]journal.Folder, after, now map[s
 			continue
 		}
 		if m, err := h.self(); err == nil && m.Ino == f.Ino {
-			if err := h.touch(f.Atime, f.Mtime); err != nil {
-				r.res.Notes = append(r.res.Notes, Problem{path, fmt.Errorf("set the times of %s: %w", path, err)})
-			}
+			r.notKept(path, h.touch(f.Atime, f.Mtime))
+			r.emptied[path] = &journal.Folder{Path: path} // so that its new time is noted
 		}
 		h.close()
 	}
 	for path, a := range r.remade {
 		if h, err := openFolder(path); err == nil {
-			if err := h.touch(a.Atime, a.Mtime); err != nil {
-				r.res.Notes = append(r.res.Notes, Problem{path, fmt.Errorf("set the times of %s: %w", path, err)})
-			}
+			r.notKept(path, h.touch(a.Atime, a.Mtime))
 			h.close()
 		}
 	}
+}
+
+// notKept reports that a folder could not be given back what it had: worth a note if the file system does not let it, a
+// failure, which another undo may make good, if something went wrong.
+func (r *runner) notKept(path string, err error) {
+	if err == nil {
+		return
+	}
+	q := Problem{path, fmt.Errorf("restore the attributes of folder %s: %w", path, err)}
+	if cannotKeep(err) {
+		r.res.Notes = append(r.res.Notes, q)
+		return
+	}
+	r.res.Failed++
+	r.res.Problems = append(r.res.Problems, q)
 }
 
 // checkUndo makes sure that what lies at a file's place is the file that was moved there, edited or not.
@@ -517,10 +573,7 @@ func (r *runner) remake(path string, meta []byte) error {
 		r.remade[path] = a
 		err = a.restore(path)
 	}
-	if err != nil {
-		return fmt.Errorf("restore the attributes of %s: %w", path, err)
-	}
-	return nil
+	return err
 }
 
 // Place is one stop on a file's way.
