@@ -36,7 +36,7 @@ func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]bool{}}
+	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]seenFolder{}}
 	defer r.cache.close()
 	var steps []journal.Step
 	for s := range v.steps(ctx) {
