@@ -278,7 +278,7 @@ func keyLines(n *yaml.Node, prefix string, lines map[string]string) {
 // findKeys finds the places of keys in TOML or JSON: where the last part of each is first given a value.
 func findKeys(text string, keys []string, lines map[string]string) {
 	for _, k := range keys {
-		key := regexp.MustCompile(`(?i)(?:^|[\s{,."'])(` + regexp.QuoteMeta(k[strings.LastIndexByte(k, '.')+1:]) + `)["']?\s*[=:]`)
+		key := regexp.MustCompile(`(?i)(?:^|[\s{,.])(["']?` + regexp.QuoteMeta(k[strings.LastIndexByte(k, '.')+1:]) + `["']?)\s*[=:]`)
 		n := 0
 		for line := range strings.Lines(text) {
 			n++

@@ -39,7 +39,7 @@ func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]bool{}}
+	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]seenFolder{}}
 	defer r.cache.close()
 	var steps []journal.Step
 	for s := range v.steps(ctx) {
@@ -373,13 +373,20 @@ func (v *reversal) folderTimes(ctx context.Context) (before map[string]journal.F
 	if after, err = v.j.FolderTimes(ctx, v.o); err != nil {
 		return nil, nil, err
 	}
-	for _, l := range v.later {
+	// What other operations changed since and took back again counts as unchanged; what they changed and left so does not.
+	since, err := v.j.Since(ctx, v.o.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, l := range since {
 		times, err := v.j.FolderTimes(ctx, l)
 		if err != nil {
 			return nil, nil, err
 		}
 		for path, t := range times {
-			after[path] = t
+			if after[path] = t; l.Undoes == 0 && l.Status != journal.Undone {
+				delete(before, path)
+			}
 		}
 	}
 	return before, after, nil
