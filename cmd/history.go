@@ -277,9 +277,6 @@ func (a *app) where(ctx context.Context, names []string, limit int) error {
 	if j != nil {
 		defer j.Close()
 		if ways, err = organizer.Where(ctx, j, names); err != nil {
-			if strings.HasPrefix(err.Error(), "glob ") {
-				return &exitError{exitUsage, err}
-			}
 			return err
 		}
 	}

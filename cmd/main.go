@@ -14,12 +14,12 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"forg/journal"
+	"forg/organizer"
 )
 
 // Exit codes, as every command's help tells them.
@@ -133,7 +133,7 @@ func (a *app) main(args []string) int {
 		switch {
 		case errors.Is(err, journal.ErrLocked):
 			exit.code = exitLocked
-		case errors.Is(err, errUsage), errors.Is(err, doublestar.ErrBadPattern):
+		case errors.Is(err, errUsage), errors.Is(err, organizer.ErrPattern):
 			exit.code = exitUsage
 		}
 	}

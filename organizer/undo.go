@@ -86,7 +86,7 @@ type reversal struct {
 func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*reversal, error) {
 	for _, g := range opt.Only {
 		if !doublestar.ValidatePattern(g) {
-			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
 	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}, unmade: map[string]journal.Step{}}
@@ -614,7 +614,7 @@ type Place struct {
 func Where(ctx context.Context, j *journal.Journal, patterns []string) ([][]Place, error) {
 	for _, g := range patterns {
 		if !doublestar.ValidatePattern(g) {
-			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
 	all, err := j.Since(ctx, 0)
