@@ -344,7 +344,9 @@ func (r *runner) carryOut(ctx context.Context, steps []journal.Step) {
 				continue
 			}
 			planned = append(planned, *s)
-			if bytes += s.File.Size; bytes > copyBatchBytes {
+			bytes += s.File.Size
+			apart := s.Unit == 0 || i+1 == len(steps) || steps[i+1].Unit != s.Unit // a unit stays or goes as one
+			if bytes > copyBatchBytes && apart {
 				flush()
 				bytes = 0
 			}

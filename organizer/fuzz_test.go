@@ -70,7 +70,7 @@ func FuzzNumberedName(f *testing.F) {
 		f.Add(name, 2)
 	}
 	f.Fuzz(func(t *testing.T, name string, n int) {
-		if name == "" || len(name) > maxName || strings.ContainsAny(name, "/\x00") || n < 2 {
+		if name == "" || name == "." || name == ".." || len(name) > maxName || strings.ContainsAny(name, "/\x00") || n < 2 {
 			return
 		}
 		stem, ext := splitName(name)
