@@ -275,11 +275,17 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// exactly is cobra's argument check with our exit code.
+// args is cobra's argument check with our exit code.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return usage("%w\nUsage: %s", err, c.UseLine())
+			what := "too many arguments"
+			if len(args) == 0 {
+				what = "an argument is missing"
+			} else if strings.HasPrefix(err.Error(), "invalid argument") {
+				what = err.Error()
+			}
+			return usage("%s: %s\nUsage: %s", c.CommandPath(), what, c.UseLine())
 		}
 		return nil
 	}

@@ -1,9 +1,12 @@
 package organizer
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"forg/journal"
 )
@@ -110,33 +113,39 @@ func listNames(path string) ([]string, error) {
 	return names, err
 }
 
-// folderCache keeps folders open. A run touches few folders at a time, but may touch a million in all.
+// folderCache keeps folders open. A run touches few folders at a time, but may touch a million in all: beyond its limit
+// the half that was not asked for longest is closed. So what get returns is to be used at once, beside at most a few
+// others, and got again later.
 type folderCache struct {
-	open  map[string]*folder
-	order []string // oldest first
+	open  map[string]*cachedFolder
+	asked int64 // times that get was called
 	limit int
 }
 
-func newFolderCache() *folderCache { return &folderCache{open: map[string]*folder{}, limit: 128} }
+type cachedFolder struct {
+	*folder
+	asked int64 // when it was last asked for
+}
+
+func newFolderCache() *folderCache { return &folderCache{open: map[string]*cachedFolder{}, limit: 128} }
 
 func (c *folderCache) get(path string) (*folder, error) {
+	c.asked++
 	if f, ok := c.open[path]; ok {
-		return f, nil
+		f.asked = c.asked
+		return f.folder, nil
+	}
+	if len(c.open) >= c.limit {
+		byAge := slices.SortedFunc(maps.Keys(c.open), func(a, b string) int { return cmp.Compare(c.open[a].asked, c.open[b].asked) })
+		for _, old := range byAge[:len(byAge)/2] {
+			c.forget(old)
+		}
 	}
 	f, err := openFolder(path)
 	if err != nil {
 		return nil, err
 	}
-	if len(c.order) >= c.limit {
-		half := c.order[:c.limit/2]
-		for _, p := range half {
-			c.open[p].close()
-			delete(c.open, p)
-		}
-		c.order = append(c.order[:0], c.order[c.limit/2:]...)
-	}
-	c.open[path] = f
-	c.order = append(c.order, path)
+	c.open[path] = &cachedFolder{f, c.asked}
 	return f, nil
 }
 
@@ -145,12 +154,6 @@ func (c *folderCache) forget(path string) {
 	if f, ok := c.open[path]; ok {
 		f.close()
 		delete(c.open, path)
-		for i, p := range c.order {
-			if p == path {
-				c.order = append(c.order[:i], c.order[i+1:]...)
-				break
-			}
-		}
 	}
 }
 
@@ -158,5 +161,5 @@ func (c *folderCache) close() {
 	for _, f := range c.open {
 		f.close()
 	}
-	c.open, c.order = map[string]*folder{}, nil
+	clear(c.open)
 }

@@ -177,7 +177,7 @@ func (s *settler) touch(f *journal.Folder) {
 func (s *settler) count(step *journal.StepResult) {
 	s.touch(step.FromDir)
 	s.touch(step.ToDir)
-	if strings.HasPrefix(step.To, asidePrefix) {
+	if IsAside(step.To) {
 		return
 	}
 	if step.Action.Places() || step.Action == journal.Uncopy || step.Action == journal.Unlink {
@@ -388,7 +388,7 @@ func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 					continue // gone, or not ours to read any more
 				}
 				for _, name := range names {
-					if strings.HasPrefix(name, tempPrefix) && !strings.HasPrefix(name, asidePrefix) {
+					if strings.HasPrefix(name, tempPrefix) && !IsAside(name) {
 						l := Leftover{Path: f.Path + "/" + name}
 						if m, err := lstat(l.Path); err == nil && isRegular(m.Mode) {
 							l.Bytes = m.Size
