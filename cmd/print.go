@@ -554,7 +554,7 @@ func (r *organizeReport) summary(res *organizer.Result, err error) {
 		}
 	}
 	r.leftAlone()
-	if res.ID != 0 && err == nil {
+	if res.Moved > 0 && err == nil {
 		fmt.Fprintf(r.out, "Undo with: %s\n", r.paint(bold, fmt.Sprintf("forg undo %d", res.ID)))
 	}
 }

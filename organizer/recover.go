@@ -266,6 +266,8 @@ func (s *settler) decide(step *journal.StepResult) journal.Outcome {
 		return s.decideCopy(step, from, to, src, hasSrc, dst, hasDst)
 	}
 	switch {
+	case srcOurs && dstOurs && src.Ino != dst.Ino: // without stable inodes two files that are alike cannot be told apart
+		return outcome(journal.NotDone, "")
 	case srcOurs && dstOurs: // linked under the new name, not yet unlinked under the old
 		if err := to.unlink(step.To); err != nil {
 			return outcome(journal.Lost, "it has both names, and removing the new one failed: %v", err)
@@ -305,14 +307,16 @@ func (s *settler) ours(step *journal.StepResult, m meta, dir *journal.Folder) bo
 	if isDir(step.File.Mode) || isDir(m.Mode) {
 		return false
 	}
-	// Without stable inodes (FAT, some network file systems) only size and time are left; FAT counts in two seconds.
+	// Without stable inodes (FAT, some network file systems) only size and time are left.
 	h, err := s.cache.get(dir.Path)
 	if err != nil || step.File.Born != 0 && m.Born != 0 && h.volume() == dir.Volume {
 		return false
 	}
-	d := m.Mtime - step.File.Mtime
-	return m.Size == step.File.Size && -2e9 < d && d < 2e9
+	return m.Size == step.File.Size && sameTime(m.Mtime, step.File.Mtime)
 }
+
+// sameTime compares times of modification, of which FAT keeps every other second only.
+func sameTime(a, b int64) bool { return -2e9 < a-b && a-b < 2e9 }
 
 // decideCopy settles a step that copies content.
 func (s *settler) decideCopy(step *journal.StepResult, from, to *folder, src meta, hasSrc bool, dst meta, hasDst bool) journal.Outcome {
@@ -339,6 +343,8 @@ func (s *settler) decideCopy(step *journal.StepResult, from, to *folder, src met
 	switch {
 	case placed && step.Action == journal.Copy:
 		return outcome(journal.Done, "")
+	case placed && whole && (dst.Size != src.Size || !sameTime(dst.Mtime, src.Mtime)):
+		return outcome(journal.Lost, "the copy %s was edited before the original could be removed; both are kept", step.ToPath())
 	case placed && whole: // complete, but the original was not removed yet: the copy goes
 		if err := to.unlink(step.To); err != nil {
 			return outcome(journal.Lost, "it is in both places, and removing the copy failed: %v", err)
