@@ -299,6 +299,7 @@ the key "organize.on-conflict" (or "on-conflict" for every command that has it) 
 FORG_ORGANIZE_ON_CONFLICT (or FORG_ON_CONFLICT).`, exitUsageText),
 		Example: `  forg config path
   forg config show --origin
+  mkdir -p "$(dirname "$(forg config path)")"
   echo 'organize: {on-conflict: skip, exclude: ["*.iso"]}' > "$(forg config path)"`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },

@@ -337,6 +337,7 @@ func (r *organizeReport) planned() error {
 	if !r.quietOut {
 		r.tree()
 		r.leftAlone()
+		r.careful()
 	}
 	return r.exit(nil)
 }
@@ -444,12 +445,16 @@ func (r *organizeReport) leftAlone() {
 	if r.plan.Unchecked > 0 && r.verbose {
 		fmt.Fprintf(r.out, "The content of %s was not compared with the name; --detect content does.\n", filesText(r.plan.Unchecked))
 	}
+}
+
+// careful names the files that are not what they seem. Whoever asks for quiet wants to know of those too.
+func (r *organizeReport) careful() {
 	for i, m := range r.plan.Mismatches {
 		if i == 20 && !r.verbose {
 			r.warn("... and %d more files that are not what their names say (-v shows all)", len(r.plan.Mismatches)-i)
 			break
 		}
-		r.warn("Careful: %s says %s but is %s", r.tilde(m.Path), m.Says, m.Is)
+		r.warn("Careful: %s: the name says %s, the content says %s", r.tilde(m.Path), m.Says, m.Is)
 	}
 }
 
@@ -528,6 +533,7 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 }
 
 func (r *organizeReport) summary(res *organizer.Result, err error) {
+	defer r.careful()
 	if r.quiet {
 		return
 	}

@@ -110,15 +110,18 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 			index[p.Folders[i].Path] = i
 		}
 		need := make([]bool, len(p.Folders))
-		for i := range p.Moves {
-			at, ok := int(p.Moves[i].To), true
-			for ok && !need[at] && !p.Folders[at].Exists {
+		require := func(at int) { // it and what is missing above it
+			for ok := true; ok && !need[at] && !p.Folders[at].Exists; {
 				need[at] = true
 				at, ok = index[filepath.Dir(p.Folders[at].Path)]
 			}
 		}
-		for i := range p.Folders {
-			need[i] = need[i] || p.Folders[i].also && !p.Folders[i].Exists
+		for i := range p.Moves {
+			to := int(p.Moves[i].To)
+			require(to)
+			if b := p.Folders[to].beside; b != 0 {
+				require(int(b - 1))
+			}
 		}
 		order := make([]int, 0, len(p.Folders))
 		for i := range p.Folders {
@@ -458,6 +461,9 @@ func (r *runner) changed(s *journal.Step) {
 // check makes sure that the file in question is still the one the step was intended for.
 func (r *runner) check(s *journal.Step) error {
 	from, err := r.dir(s.FromDir)
+	if r.undo && errors.Is(err, errNoFolder) {
+		return errGone
+	}
 	if err != nil {
 		return err
 	}

@@ -109,8 +109,8 @@ type Folder struct {
 	taken   map[string]bool
 	next    map[string]int // last number given to a name
 	listed  bool
-	blocked error // why it is no folder and cannot become one
-	also    bool  // needed although no file is put into it
+	blocked error  // why it is no folder and cannot become one
+	beside  uint32 // another folder that must be there with it, plus one
 }
 
 // Move is one file's way. Millions of them must fit in memory.
@@ -776,10 +776,11 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	if err != nil {
 		return Move{}, fmt.Errorf("find the trash for %s: %w", path, err)
 	}
-	if trash.Info != "" {
-		p.Folders[p.folder(trash.Info)].also = true
-	}
 	to := p.folder(trash.Files)
+	if trash.Info != "" {
+		info := p.folder(trash.Info)
+		p.Folders[to].beside = info + 1
+	}
 	f := &p.Folders[to]
 	if err := f.load(); err != nil && !errors.Is(err, fs.ErrPermission) { // macOS hides what is in it; a name that is taken is refused
 		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -315,7 +316,11 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 		}
 		return nil
 	}
-	res, err := r.run(ctx, v.steps(ctx), last)
+	steps := v.steps(ctx)
+	if o.Status == journal.PartiallyUndone {
+		steps = r.without(steps) // what could not go back before is no reason for another operation
+	}
+	res, err := r.run(ctx, steps, last)
 	if err == nil && v.err != nil {
 		err = v.err
 	}
@@ -327,6 +332,27 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 		}
 	}
 	return res, err
+}
+
+// without leaves out, and reports, the steps whose files are gone or were replaced.
+func (r *runner) without(steps func(func(journal.Step) bool)) func(func(journal.Step) bool) {
+	return func(yield func(journal.Step) bool) {
+		for s := range steps {
+			if s.Action.Places() {
+				notes := len(r.res.Notes)
+				err := r.check(&s)
+				r.res.Notes = r.res.Notes[:notes] // they come again when the step is carried out
+				if errors.Is(err, errGone) || errors.Is(err, errReplaced) {
+					r.res.Skipped++
+					r.tell(&s, err)
+					continue
+				}
+			}
+			if !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 // status is what the operation has become.
