@@ -249,6 +249,8 @@ func knownKeys(root *cobra.Command, path string, keys []string) (map[string]stri
 				keyLines(doc.Content[0], "", lines)
 			}
 		}
+	} else if text, err := os.ReadFile(path); err == nil {
+		findKeys(string(text), keys, lines)
 	}
 	var all []error
 	for _, k := range keys {
@@ -270,6 +272,21 @@ func keyLines(n *yaml.Node, prefix string, lines map[string]string) {
 		key := strings.ToLower(prefix + n.Content[i].Value)
 		lines[key] = fmt.Sprintf(":%d:%d", n.Content[i].Line, n.Content[i].Column)
 		keyLines(n.Content[i+1], key+".", lines)
+	}
+}
+
+// findKeys finds the places of keys in TOML or JSON: where the last part of each is first given a value.
+func findKeys(text string, keys []string, lines map[string]string) {
+	for _, k := range keys {
+		key := regexp.MustCompile(`(?i)(?:^|[\s{,.])(["']?` + regexp.QuoteMeta(k[strings.LastIndexByte(k, '.')+1:]) + `["']?)\s*[=:]`)
+		n := 0
+		for line := range strings.Lines(text) {
+			n++
+			if at := key.FindStringSubmatchIndex(line); at != nil {
+				lines[k] = fmt.Sprintf(":%d:%d", n, at[2]+1)
+				break
+			}
+		}
 	}
 }
 

@@ -14,12 +14,12 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"forg/journal"
+	"forg/organizer"
 )
 
 // Exit codes, as every command's help tells them.
@@ -133,7 +133,7 @@ func (a *app) main(args []string) int {
 		switch {
 		case errors.Is(err, journal.ErrLocked):
 			exit.code = exitLocked
-		case errors.Is(err, errUsage), errors.Is(err, doublestar.ErrBadPattern):
+		case errors.Is(err, errUsage), errors.Is(err, organizer.ErrPattern):
 			exit.code = exitUsage
 		}
 	}
@@ -161,8 +161,8 @@ func (a *app) root() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "forg",
 		Short: "Put files where they belong, and back again",
-		Long: `forg puts the files of a folder where they belong, keeps a journal of every move, and can always put
-everything back: from any folder, weeks later, after a crash.`,
+		Long: help(`forg puts the files of a folder where they belong, keeps a journal of every move, and can always put
+everything back: from any folder, weeks later, after a crash.`, exitAllText),
 		Example: `  forg organize ~/Downloads        sort the files directly in ~/Downloads into folders
   forg organize -n ~/Downloads     only show what it would do
   forg undo                        put everything back`,
@@ -275,11 +275,17 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// exactly is cobra's argument check with our exit code.
+// args is cobra's argument check with our exit code.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return usage("%w\nUsage: %s", err, c.UseLine())
+			what := "too many arguments"
+			if len(args) == 0 {
+				what = "an argument is missing"
+			} else if strings.HasPrefix(err.Error(), "invalid argument") {
+				what = err.Error()
+			}
+			return usage("%s: %s\nUsage: %s", c.CommandPath(), what, c.UseLine())
 		}
 		return nil
 	}

@@ -7,6 +7,7 @@ package cmd
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -29,6 +30,7 @@ const (
 	exitHead      = "EXIT STATUS\n  0    done, or nothing to do\n  1    failed: nothing was done\n  2    wrong usage or configuration\n"
 	exitUsageText = exitHead
 	exitPlanText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal or tree\n  130  interrupted; 143 when terminated"
+	exitAllText   = exitHead + "  3    done except for what is named on standard error\n  4    another forg is at work on this journal or tree\n  5    an undo met conflicts: what could be put back was\n  130  interrupted; 143 when terminated"
 	exitUndoText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal\n  5    conflicts: what could be put back was\n  130  interrupted; 143 when terminated"
 )
 
@@ -233,6 +235,7 @@ func problemsJSON(lists ...[]organizer.Problem) []jsonProblem {
 // object writes one JSON object field by field, so that a million moves need not be held.
 type object struct {
 	w     *bufio.Writer
+	buf   bytes.Buffer
 	comma bool
 	items bool
 }
@@ -257,11 +260,13 @@ func (o *object) field(name string, v any) {
 }
 
 func (o *object) value(v any) {
-	e := json.NewEncoder(o.w)
+	o.buf.Reset()
+	e := json.NewEncoder(&o.buf)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		fmt.Fprintf(o.w, "%q", err.Error()) // only our own types come here, and they encode
+		panic(err) // only our own types come here, and they encode
 	}
+	o.w.Write(bytes.TrimRight(o.buf.Bytes(), "\n"))
 }
 
 func (o *object) array(name string) { o.key(name); o.w.WriteByte('['); o.items = false }
@@ -362,15 +367,18 @@ func (r *organizeReport) tree() {
 	for _, to := range order {
 		f := &r.plan.Folders[to]
 		moves := byFolder[to]
-		var bytes int64
+		slices.SortFunc(moves, func(a, b int) int {
+			return cmp.Compare(r.plan.Name(&r.plan.Moves[a]), r.plan.Name(&r.plan.Moves[b]))
+		})
+		var size int64
 		for _, i := range moves {
-			bytes += r.plan.Tree.File(r.plan.Moves[i].File).Size
+			size += r.plan.Tree.File(r.plan.Moves[i].File).Size
 		}
 		mark := ""
 		if !f.Exists {
 			mark = r.paint(green, " (new)")
 		}
-		fmt.Fprintf(w, "%s/%s  %s, %s\n", r.paint(bold, r.tilde(f.Path)), mark, filesText(int64(len(moves))), bytesText(bytes))
+		fmt.Fprintf(w, "%s/%s  %s, %s\n", r.paint(bold, r.tilde(f.Path)), mark, filesText(int64(len(moves))), bytesText(size))
 		for n, i := range moves {
 			if n == shown && !r.verbose && len(moves) > shown+1 {
 				fmt.Fprintf(w, "  %s\n", r.paint(dim, fmt.Sprintf("... and %s more (-v shows all)", humanize.Comma(int64(len(moves)-shown)))))

@@ -7,7 +7,6 @@ package journal
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
 	"embed"
@@ -91,7 +90,14 @@ func Open(ctx context.Context, path string, opt Options) (*Journal, error) {
 		if _, err := os.Stat(path); err != nil {
 			return nil, fmt.Errorf("open journal: %w", err)
 		}
-		if err := j.openReadOnly(ctx); err != nil {
+		err := j.openReadOnly(ctx)
+		if code(err) == sqlite3.SQLITE_READONLY { // a crash has left something that only a writer can clean up
+			if w, werr := Open(ctx, path, Options{Now: opt.Now}); werr == nil {
+				w.Close()
+				err = j.openReadOnly(ctx)
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
 		return j, nil
@@ -353,17 +359,4 @@ func setAside(path string, now time.Time) (string, error) {
 		}
 	}
 	return aside, os.Rename(path, aside)
-}
-
-func writable(dir string) bool {
-	var b [6]byte
-	rand.Read(b[:])
-	name := filepath.Join(dir, fmt.Sprintf(".forg-probe-%x", b))
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return false
-	}
-	f.Close()
-	os.Remove(name)
-	return true
 }

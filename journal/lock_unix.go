@@ -22,3 +22,6 @@ func tryLock(f *os.File) (bool, error) {
 		}
 	}
 }
+
+// writable reports whether names can be made in dir.
+func writable(dir string) bool { return unix.Access(dir, unix.W_OK) == nil }

@@ -14,3 +14,13 @@ func tryLock(f *os.File) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// writable reports whether names can be made in dir. Rights here are too many to be looked up: it tries.
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, "forg-probe-")
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return os.Remove(f.Name()) == nil
+}

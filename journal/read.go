@@ -149,7 +149,7 @@ func (j *Journal) Operation(ctx context.Context, ref string) (Operation, error) 
 // LastNotUndone is the newest operation that undo would take back: neither an undo nor undone. It returns ErrNone when
 // there is none.
 func (j *Journal) LastNotUndone(ctx context.Context) (Operation, error) {
-	return j.one(ctx, "SELECT "+columns+" FROM operations WHERE undoes = 0 AND pruned = 0 AND status NOT IN ('undone', 'running') AND (moved > 0 OR status IN ('interrupted', 'partially_undone')) ORDER BY id DESC LIMIT 1")
+	return j.one(ctx, "SELECT "+columns+" FROM operations WHERE undoes = 0 AND pruned = 0 AND status NOT IN ('undone', 'running') AND (moved > 0 OR status IN ('interrupted', 'partial', 'partially_undone')) ORDER BY id DESC LIMIT 1")
 }
 
 // LastUndo is the newest undo whose operation is still undone, at least in part. It returns ErrNone when there is none.
@@ -436,7 +436,6 @@ func (j *Journal) checkOperations(ctx context.Context, fix bool) ([]Trouble, err
 	}
 	type word struct {
 		Finish
-		at  int64
 		has bool
 	}
 	last := map[int64]*word{}

@@ -300,13 +300,16 @@ func (d *decoder) count(size int) int {
 	return int(n)
 }
 
+// maxPaths bounds what the folders of one event may take: front coding could blow up a damaged one without end.
+const maxPaths = 64 << 20
+
 func decodeSteps(b []byte) ([]Step, error) {
 	d := decoder{b: b}
 	if v := d.uint(); v != stepsVersion {
 		return nil, fmt.Errorf("steps of version %d, this forg knows %d", v, stepsVersion)
 	}
 	folders := make([]*Folder, d.count(6))
-	last := ""
+	last, size := "", 0
 	for i := range folders {
 		n := d.uint()
 		if n > uint64(len(last)) {
@@ -315,6 +318,9 @@ func decodeSteps(b []byte) ([]Step, error) {
 		f := &Folder{Path: last[:n] + d.string(), Volume: d.uint(), Ino: d.uint(), Mtime: d.int()}
 		f.Atime = f.Mtime + d.int()
 		folders[i], last = f, f.Path
+		if size += len(f.Path); size > maxPaths {
+			return nil, errShort
+		}
 	}
 	folder := func() *Folder {
 		i := d.uint()
@@ -365,6 +371,9 @@ func decodeSteps(b []byte) ([]Step, error) {
 		}
 		if d.err != nil {
 			return nil, d.err
+		}
+		if s.FromDir == nil && s.Action != Mkdir || s.ToDir == nil && s.Action != Rmdir {
+			return nil, fmt.Errorf("step %d, %s, has no folder", s.No, s.Action)
 		}
 		ref := prev.Ref
 		prev = *s

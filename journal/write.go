@@ -60,14 +60,13 @@ type Finish struct {
 
 // Writer records one operation.
 type Writer struct {
-	j       *Journal
-	id      int64
-	uuid    uuid.UUID
-	start   started
-	undoes  int64
-	at      time.Time
-	begun   bool
-	pending []Outcome
+	j      *Journal
+	id     int64
+	uuid   uuid.UUID
+	start  started
+	undoes int64
+	at     time.Time
+	begun  bool
 }
 
 // Begin prepares an operation. Nothing is written before its first Commit, so an operation without a step leaves no

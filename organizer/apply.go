@@ -62,10 +62,12 @@ type runner struct {
 	retry   [][]journal.Step // steps that need a second try under other conditions
 	numbers map[place]int    // last number tried for a name that was taken
 	remade  map[string]folderAttributes
-	dropped map[int64]bool   // units of which a member failed
-	unit    []journal.Step   // members of the current unit that were carried out
-	sameAs  map[int64]string // steps that remove a duplicate: the file it must equal
-	fatal   error            // no further step may be carried out
+	unmade  map[string]journal.Step // folders that could not be made
+	made    bool                    // a folder was
+	dropped map[int64]bool          // units of which a member failed
+	unit    []journal.Step          // members of the current unit that were carried out
+	sameAs  map[int64]string        // steps that remove a duplicate: the file it must equal
+	fatal   error                   // no further step may be carried out
 }
 
 // seenFolder is a folder that was found to be the right one.
@@ -82,7 +84,7 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 	return &runner{
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
 		seen: map[*journal.Folder]seenFolder{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{},
-		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, sameAs: map[int64]string{},
+		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, sameAs: map[int64]string{},
 	}, nil
 }
 
@@ -342,7 +344,9 @@ func (r *runner) carryOut(ctx context.Context, steps []journal.Step) {
 				continue
 			}
 			planned = append(planned, *s)
-			if bytes += s.File.Size; bytes > copyBatchBytes {
+			bytes += s.File.Size
+			apart := s.Unit == 0 || i+1 == len(steps) || steps[i+1].Unit != s.Unit // a unit stays or goes as one
+			if bytes > copyBatchBytes && apart {
 				flush()
 				bytes = 0
 			}
@@ -400,7 +404,13 @@ func (r *runner) carryOne(s *journal.Step) error {
 	case journal.Trash:
 		return trash(r.j.Now(), s, from, to)
 	case journal.Untrash:
-		return untrash(s, from, to)
+		if err := renameNoReplace(from, s.From, to, s.To); err != nil {
+			return err
+		}
+		if err := removeNote(s.FromDir, s.From); err != nil { // the file is back all the same
+			r.res.Problems = append(r.res.Problems, Problem{s.FromPath(), err})
+		}
+		return nil
 	case journal.Link:
 		if err := link(from, s.From, to, s.To); err != nil {
 			return err
@@ -484,6 +494,7 @@ func (r *runner) check(s *journal.Step) error {
 }
 
 func (r *runner) mkdir(s *journal.Step) error {
+	r.unmade[s.ToPath()] = *s
 	up, err := r.dir(s.ToDir)
 	if err != nil {
 		return err
@@ -503,10 +514,10 @@ func (r *runner) mkdir(s *journal.Step) error {
 		}
 		return err
 	}
+	delete(r.unmade, s.ToPath())
+	r.made = true
 	if len(s.Meta) > 0 {
-		if err := r.remake(s.ToPath(), s.Meta); err != nil {
-			r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), err})
-		}
+		r.notKept(s.ToPath(), r.remake(s.ToPath(), s.Meta))
 	}
 	if m, err := up.stat(s.To); err == nil {
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Done, Ino: m.Ino, Born: m.Born})
@@ -565,7 +576,7 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
-	if !s.Action.Places() || strings.HasPrefix(s.To, asidePrefix) {
+	if !s.Action.Places() || IsAside(s.To) {
 		return
 	}
 	r.res.Moved++
@@ -622,6 +633,10 @@ func (r *runner) missingFolders(path string) []journal.Step {
 		up := &journal.Folder{Path: filepath.Dir(path)}
 		if id, _, err := statDir(up.Path); err == nil {
 			*up = id
+		}
+		if s, ok := r.unmade[path]; ok { // a second try, with the attributes that it should have
+			steps = append(steps, again(s))
+			continue
 		}
 		steps = append(steps, journal.Step{Action: journal.Mkdir, ToDir: up, To: filepath.Base(path)})
 	}
@@ -725,9 +740,23 @@ func (r *runner) tell(s *journal.Step, err error) {
 	}
 }
 
+// verb is what a person would call a step.
 func verb(s *journal.Step) string {
-	if s.Action == journal.Rename {
+	switch s.Action {
+	case journal.Rename, journal.Move:
 		return "move"
+	case journal.Mkdir:
+		return "make folder"
+	case journal.Rmdir:
+		return "remove folder"
+	case journal.Untrash:
+		return "take out of the trash"
+	case journal.Trash:
+		return "move to the trash"
+	case journal.Uncopy:
+		return "remove the copy"
+	case journal.Unlink:
+		return "remove the hard link"
 	}
 	return s.Action.String()
 }
@@ -776,7 +805,7 @@ func (r *runner) finish(ctx context.Context, last func(*journal.Finish) error) e
 	switch {
 	case r.fatal != nil || ctx.Err() != nil:
 		f.Status = journal.Interrupted
-	case r.res.Failed > 0 && r.res.Moved == 0:
+	case r.res.Failed > 0 && r.res.Moved == 0 && !r.made:
 		f.Status = journal.FailedOp
 	case len(r.res.Problems) > 0:
 		f.Status = journal.Partial

@@ -379,13 +379,14 @@ func (r *runner) removeTwin(s *journal.Step, from *folder) error {
 	if err != nil {
 		return err
 	}
-	other, err := lstat(s.ToPath())
+	_, err = lstat(s.ToPath())
 	switch {
+	case s.Action == journal.Unlink && now.Nlink > 1: // wherever its other name is by now
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s is gone, so this is the last one and stays", errKept, s.ToPath())
 	case err != nil:
 		return err
-	case s.Action == journal.Unlink && !other.SameFile(now.Identity):
+	case s.Action == journal.Unlink:
 		return fmt.Errorf("%w: %s is another file by now, so this one stays", errKept, s.ToPath())
 	}
 	if s.Action == journal.Uncopy {

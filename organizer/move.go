@@ -28,7 +28,7 @@ import (
 //	resolveLinks                     what a path that a person gave really is
 //
 // and for scans, in scan_*.go, a scanHandle. Functions return the system's errors; errCrossDevice and errExists are what
-// every system's are mapped to, errors.Is(err, fs.ErrNotExist), isNoSpace and isNotEmpty hold for the others that matter.
+// every system's are mapped to, errors.Is(err, fs.ErrNotExist) and isNotEmpty hold for the others that matter.
 // Where a system has no call that makes a whole file system durable, syncsVolumes is false: then syncAll makes durable
 // what was handed to the disk before, by syncContent for files and by sync for the names in folders.
 

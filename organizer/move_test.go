@@ -610,7 +610,7 @@ func TestTrash(t *testing.T) {
 		}
 	}
 	back := journal.Step{Action: journal.Untrash, FromDir: s.ToDir, From: s.To, ToDir: s.FromDir, To: s.From}
-	if err := untrash(&back, to, from); err != nil {
+	if err := errors.Join(renameNoReplace(to, back.From, from, back.To), removeNote(back.FromDir, back.From)); err != nil {
 		t.Fatal(err)
 	}
 	if content(t, s.FromPath()) != "rubbish" {

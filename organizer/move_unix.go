@@ -212,10 +212,6 @@ func (f *folder) touch(atime, mtime int64) error {
 
 func resolveLinks(path string) (string, error) { return filepath.EvalSymlinks(path) }
 
-func isNoSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-}
-
 func isNotEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) }
 
 func (h *scanHandle) open(name string) (*os.File, error) { return openRead(h.fd, name) }
@@ -271,7 +267,7 @@ func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 	}
 	owner := retryErr(func() error { return unix.Fchown(d, int(m.UID), int(m.GID)) })
 	if cannotKeep(owner) { // only root may give files away, but a group of one's own may be kept
-		keep("group", unix.Fchown(d, -1, int(m.GID)))
+		keep("group", retryErr(func() error { return unix.Fchown(d, -1, int(m.GID)) }))
 		if int(m.UID) != os.Geteuid() {
 			keep("owner", owner)
 		}
@@ -311,7 +307,8 @@ func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 
 // cannotKeep tells what a file system or its rules do not provide for from what failed this time.
 func cannotKeep(err error) bool {
-	return slices.Contains([]error{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.E2BIG}, err)
+	return slices.ContainsFunc([]error{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.E2BIG},
+		func(e error) bool { return errors.Is(err, e) })
 }
 
 // splitXattrs are names that a call lists with a NUL after each.
@@ -370,11 +367,11 @@ func (a folderAttributes) restore(path string) error {
 		return err
 	}
 	if m.UID != a.UID || m.GID != a.GID {
-		err = unix.Fchown(f.fd, int(a.UID), int(a.GID))
+		err = retryErr(func() error { return unix.Fchown(f.fd, int(a.UID), int(a.GID)) })
 	}
-	err = errors.Join(err, unix.Fchmod(f.fd, a.Mode))
+	err = errors.Join(err, retryErr(func() error { return unix.Fchmod(f.fd, a.Mode) }))
 	for name, v := range a.Xattrs {
-		if e := setXattr(f.fd, name, v); e != nil && !systemXattr(name) {
+		if e := retryErr(func() error { return setXattr(f.fd, name, v) }); e != nil && !systemXattr(name) {
 			err = errors.Join(err, e)
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -502,6 +500,11 @@ func copyAttributes(dst, src *os.File, m meta) (lost []string, err error) {
 	return lost, nil
 }
 
+// cannotKeep tells what a file system or its rules do not provide for from what failed this time.
+func cannotKeep(err error) bool {
+	return errors.Is(err, windows.ERROR_NOT_SUPPORTED) || errors.Is(err, windows.ERROR_INVALID_FUNCTION) || errors.Is(err, windows.ERROR_ACCESS_DENIED)
+}
+
 // streams are the names of a file's streams besides its content, as :name:$DATA.
 func streams(h windows.Handle) []string {
 	buf := make([]uint64, 512)
@@ -569,11 +572,6 @@ func ownPermissions(h windows.Handle) bool {
 		}
 	}
 	return false
-}
-
-func isNoSpace(err error) bool {
-	return slices.ContainsFunc([]syscall.Errno{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED},
-		func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
 func isNotEmpty(err error) bool { return errors.Is(err, windows.ERROR_DIR_NOT_EMPTY) }

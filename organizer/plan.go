@@ -84,9 +84,18 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
+// TooMany refuses a plan that moves more than it may.
+type TooMany struct {
+	Bytes       bool // it is about bytes, not files
+	Plan, Limit int64
+}
+
+func (e *TooMany) Error() string {
+	return fmt.Sprintf("the plan moves %d, the limit is %d", e.Plan, e.Limit)
+}
+
 // Errors that refuse a whole plan.
 var (
-	ErrTooMany  = errors.New("too many files")
 	ErrConflict = errors.New("names are taken at the destination")
 )
 
@@ -154,7 +163,7 @@ func (p *Plan) Target(m *Move) string { return filepath.Join(p.Folders[m.To].Pat
 
 // Aside reports whether a move only makes room: its file goes on to its place later in the plan.
 func (p *Plan) Aside(m *Move) bool {
-	return m.Name != 0 && strings.HasPrefix(p.Names[m.Name], asidePrefix)
+	return m.Name != 0 && IsAside(p.Names[m.Name])
 }
 
 // Source is the file that a move is about, under its name before the plan.
@@ -200,7 +209,7 @@ type planner struct {
 }
 
 // MakePlan says where the files of the tree belong. It reads the disk and changes nothing. Besides errors of ctx it
-// returns ErrTooMany and ErrConflict, each with what was too much.
+// returns *TooMany and ErrConflict, each with what was too much.
 func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Plan, error) {
 	p := newPlanner(tree, set, opt)
 	if err := p.categorize(ctx); err != nil {
@@ -527,10 +536,10 @@ func (p *planner) resolve() (*Plan, error) {
 		}
 	}
 	if n := p.Files(); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
-		return nil, fmt.Errorf("%w: the plan moves %d, the limit is %d", ErrTooMany, n, p.opt.MaxFiles)
+		return nil, &TooMany{false, n, p.opt.MaxFiles}
 	}
 	if n := p.Bytes(); p.opt.MaxBytes > 0 && n > p.opt.MaxBytes {
-		return nil, fmt.Errorf("%w: the plan moves %d bytes, the limit is %d", ErrTooMany, n, p.opt.MaxBytes)
+		return nil, &TooMany{true, n, p.opt.MaxBytes}
 	}
 	if len(leaving) > 0 {
 		p.order()
@@ -705,11 +714,15 @@ const maxName = 255 // bytes, of every file system in use
 
 // numberedName is "stem (n).ext", cut to 255 bytes on a character boundary with number and extension kept.
 func numberedName(stem, ext string, n int) string {
-	tail := " (" + strconv.Itoa(n) + ")"
+	return fitName(stem, " ("+strconv.Itoa(n)+")", ext, maxName)
+}
+
+// fitName is the stem, cut on a character boundary so that all is at most limit bytes long, the tail and the extension.
+func fitName(stem, tail, ext string, limit int) string {
 	if ext != "" {
 		tail += "." + ext
 	}
-	if over := len(stem) + len(tail) - maxName; over > 0 {
+	if over := len(stem) + len(tail) - limit; over > 0 {
 		cut := max(len(stem)-over, 0)
 		for cut > 0 && !utf8.RuneStart(stem[cut]) {
 			cut--

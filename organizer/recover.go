@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,9 +33,17 @@ func Recover(ctx context.Context, j *journal.Journal) ([]journal.Operation, erro
 func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operation) error {
 	s := settler{uuid: o.UUID.String(), cache: newFolderCache(), touched: map[string]*journal.Folder{}, times: map[string]journal.FolderTime{}}
 	defer s.cache.close()
+	if err := s.group(ctx, j, o); err != nil {
+		return err
+	}
 	for step, err := range j.Steps(ctx, *o, false) {
 		if err != nil {
 			return err
+		}
+		if state, ok := s.known[step.No]; ok {
+			s.add(&step, outcome(state, ""))
+			s.tidyNote(&step, state == journal.Done)
+			continue
 		}
 		switch step.State {
 		case journal.Unknown, journal.Copying, journal.Copied:
@@ -84,12 +93,79 @@ func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operati
 
 type settler struct {
 	uuid          string
+	known         map[int64]journal.State // of steps that cannot be decided one by one
 	cache         *folderCache
 	touched       map[string]*journal.Folder
 	times         map[string]journal.FolderTime
 	outs          []journal.Outcome
 	moved, failed int64
 	bytes         int64
+}
+
+// group decides steps that move one inode under several names: hard links that change places, a file that steps aside.
+// There a name may hold the inode before and after, so that a step alone tells nothing. But steps are carried out in
+// order, so the names that hold it now tell how many of them were.
+func (s *settler) group(ctx context.Context, j *journal.Journal, o *journal.Operation) error {
+	s.known = map[int64]journal.State{}
+	first := map[uint64]int64{}
+	groups := map[uint64][]journal.StepResult{}
+	for pass := range 2 {
+		for step, err := range j.Steps(ctx, *o, false) {
+			if err != nil {
+				return err
+			}
+			a := step.Action
+			if step.State != journal.Unknown || a != journal.Rename && a != journal.Trash && a != journal.Untrash {
+				continue
+			}
+			ino := step.File.Ino
+			if pass == 0 {
+				if _, ok := first[ino]; ok {
+					groups[ino] = nil
+				}
+				first[ino] = step.No
+			} else if _, ok := groups[ino]; ok {
+				groups[ino] = append(groups[ino], step)
+			}
+		}
+		if len(groups) == 0 {
+			return nil
+		}
+	}
+	for _, g := range groups {
+		names, now := map[place]bool{}, map[place]bool{} // before the first of them, and now
+		for i := range g {
+			from, to := place{g[i].FromDir.Path, g[i].From}, place{g[i].ToDir.Path, g[i].To}
+			if _, ok := names[from]; !ok {
+				names[from] = true
+			}
+			if _, ok := names[to]; !ok {
+				names[to] = false
+			}
+			for _, at := range []place{from, to} {
+				if m, err := lstat(filepath.Join(at.dir, at.name)); err == nil && m.SameFile(g[i].File) {
+					now[at] = true
+				}
+			}
+		}
+		maps.DeleteFunc(names, func(_ place, held bool) bool { return !held })
+		for done := 0; done <= len(g); done++ {
+			if maps.Equal(names, now) {
+				for i := range g {
+					s.known[g[i].No] = journal.NotDone
+					if i < done {
+						s.known[g[i].No] = journal.Done
+					}
+				}
+				break
+			}
+			if done < len(g) {
+				delete(names, place{g[done].FromDir.Path, g[done].From})
+				names[place{g[done].ToDir.Path, g[done].To}] = true
+			}
+		}
+	}
+	return nil
 }
 
 func (s *settler) touch(f *journal.Folder) {
@@ -101,7 +177,7 @@ func (s *settler) touch(f *journal.Folder) {
 func (s *settler) count(step *journal.StepResult) {
 	s.touch(step.FromDir)
 	s.touch(step.ToDir)
-	if strings.HasPrefix(step.To, asidePrefix) {
+	if IsAside(step.To) {
 		return
 	}
 	if step.Action.Places() || step.Action == journal.Uncopy || step.Action == journal.Unlink {
@@ -318,7 +394,7 @@ func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 					continue // gone, or not ours to read any more
 				}
 				for _, name := range names {
-					if strings.HasPrefix(name, tempPrefix) && !strings.HasPrefix(name, asidePrefix) {
+					if strings.HasPrefix(name, tempPrefix) && !IsAside(name) {
 						l := Leftover{Path: f.Path + "/" + name}
 						if m, err := lstat(l.Path); err == nil && isRegular(m.Mode) {
 							l.Bytes = m.Size
@@ -356,7 +432,7 @@ func Discard(l Leftover, find func(*Dir) (TrashDir, error), now time.Time) (stri
 		return "", fmt.Errorf("discard %s: %w", l.Path, err)
 	}
 	defer to.close()
-	s := journal.Step{FromDir: &journal.Folder{Path: filepath.Clean(dir)}, From: name, ToDir: &journal.Folder{Path: t.Files}, To: name}
+	s := journal.Step{FromDir: &journal.Folder{Path: filepath.Clean(dir)}, From: name, ToDir: &journal.Folder{Path: t.Files}, To: trashName(name)}
 	for n := 2; ; n++ {
 		err := trash(now, &s, from, to)
 		if err == nil {

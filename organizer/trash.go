@@ -66,14 +66,7 @@ func trash(now time.Time, s *journal.Step, from, to *folder) error {
 	return nil
 }
 
-// untrash moves a file out of the trash and then removes its note.
-func untrash(s *journal.Step, from, to *folder) error {
-	if err := renameNoReplace(from, s.From, to, s.To); err != nil {
-		return err
-	}
-	return removeNote(s.FromDir, s.From)
-}
-
+// removeNote removes the note on a file that has left the trash.
 func removeNote(dir *journal.Folder, name string) error {
 	info, err := openInfo(dir)
 	if err != nil || info == nil {

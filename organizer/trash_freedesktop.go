@@ -40,10 +40,16 @@ func FindTrash(dataHome string, uid int) func(dir *Dir) (TrashDir, error) {
 	}
 }
 
-// trashName is the name that the file at path gets in the trash, if it is free.
-func trashName(path string) string { return filepath.Base(path) }
+const noteSuffix = ".trashinfo"
 
-func noteName(name string) string { return name + ".trashinfo" }
+// trashName is the name that the file at path gets in the trash, if it is free. It leaves room for a number and for the
+// suffix of the note.
+func trashName(path string) string {
+	stem, ext := splitName(filepath.Base(path))
+	return fitName(stem, "", ext, maxName-len(noteSuffix)-len(" (99999999)"))
+}
+
+func noteName(name string) string { return name + noteSuffix }
 
 func note(s *journal.Step, now time.Time) []byte {
 	path := (&url.URL{Path: filepath.ToSlash(s.FromPath())}).EscapedPath()

@@ -2,11 +2,13 @@ package organizer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -30,8 +32,9 @@ func Redo(ctx context.Context, j *journal.Journal, o journal.Operation, opt Undo
 	return reverse(ctx, j, o, false, opt)
 }
 
-// Preview yields the steps that Undo or Redo would carry out, with what would go wrong with each.
-func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) ([]journal.Step, []Problem, error) {
+// Preview yields the steps that Undo or Redo would carry out, with what would go wrong with each. Files that lie at the
+// paths in placed are taken to be there: undoing other operations first will bring them.
+func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, placed map[string]bool, opt UndoOptions) ([]journal.Step, []Problem, error) {
 	v, err := newReversal(ctx, j, o, undo, opt)
 	if err != nil {
 		return nil, nil, err
@@ -41,6 +44,10 @@ func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 	var steps []journal.Step
 	for s := range v.steps(ctx) {
 		if !s.Action.Places() && s.Action != journal.Uncopy && s.Action != journal.Unlink {
+			steps = append(steps, s)
+			continue
+		}
+		if placed[s.FromPath()] {
 			steps = append(steps, s)
 			continue
 		}
@@ -69,27 +76,56 @@ type reversal struct {
 	later []journal.Operation // undos and redos of o, oldest first
 	left  int64               // files that could be reversed but were not asked for
 	err   error
-	// halfMade are folders that an undo made again before it was cut short, with the attributes that they should have.
+	// halfMade are folders that an undo made again before it was cut short or failed, with the attributes that they
+	// should have.
 	halfMade map[string][]byte
+	remade   map[string]journal.Identity
+	unmade   map[string]journal.Step // folders to make again only if need be
 }
 
 func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*reversal, error) {
 	for _, g := range opt.Only {
 		if !doublestar.ValidatePattern(g) {
-			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
-	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}}
+	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}, unmade: map[string]journal.Step{}}
 	var err error
-	v.moved, v.later, err = movedSince(ctx, j, o)
+	if v.moved, v.later, err = movedSince(ctx, j, o); err != nil {
+		return nil, err
+	}
+	v.remade, err = remadeSince(ctx, j, o)
 	return v, err
+}
+
+// remadeSince are folders that undos since o have made again: on the disk they are others than before.
+func remadeSince(ctx context.Context, j *journal.Journal, o journal.Operation) (map[string]journal.Identity, error) {
+	since, err := j.Since(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	remade := map[string]journal.Identity{}
+	for _, l := range since {
+		if l.Undoes == 0 {
+			continue
+		}
+		for s, err := range j.Steps(ctx, l, false) {
+			if err != nil {
+				return nil, err
+			}
+			if s.Action == journal.Mkdir && s.State == journal.Done && s.Ino != 0 {
+				remade[s.ToPath()] = journal.Identity{Ino: s.Ino, Born: s.Born}
+			}
+		}
+	}
+	return remade, nil
 }
 
 // latest is the last step of an undo or redo about a step of the operation.
 type latest struct {
 	journal.StepResult
 	undone bool
-	cut    bool // that undo or redo was cut short
+	cut    bool // that undo or redo did not come to a good end
 }
 
 // movedSince is where undos and redos of o have left its files, by step of o.
@@ -114,7 +150,7 @@ func movedSince(ctx context.Context, j *journal.Journal, o journal.Operation) (m
 			if was, ok := moved[s.Ref]; ok && len(s.Hash) == 0 {
 				s.Hash = was.Hash
 			}
-			moved[s.Ref] = latest{s, l.Kind == "undo", l.Status == journal.Interrupted}
+			moved[s.Ref] = latest{s, l.Kind == "undo", l.Status != journal.Completed}
 		}
 	}
 	return moved, later, nil
@@ -156,6 +192,9 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 				g = &journal.Folder{Path: f.Path, Volume: f.Volume}
 				if id, _, err := statDir(f.Path); err == nil {
 					*g = id
+					if f.Volume != 0 {
+						g.Volume = f.Volume // if it is another now, so are the inodes (see checkUndo)
+					}
 				}
 				folders[f.Path] = g
 			}
@@ -171,7 +210,13 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			}
 			m, ok := v.moved[s.No]
 			if undone := ok && m.undone; undone == v.undo {
-				if n := len(v.later); v.undo && s.Action == journal.Rmdir && m.cut && v.later[n-1].Status == journal.Interrupted {
+				if id, ok := v.remade[s.ToPath()]; ok && v.undo && s.Action == journal.Mkdir {
+					// Another undo has made the folder again for a file that passed through it.
+					if !yield(journal.Step{Action: journal.Rmdir, Ref: s.No, Label: s.Label, File: id, FromDir: one(s.ToDir), From: s.To}) {
+						return
+					}
+				}
+				if n := len(v.later); v.undo && s.Action == journal.Rmdir && m.cut && v.later[n-1].Status != journal.Completed {
 					v.halfMade[s.FromPath()] = s.Meta
 				}
 				continue
@@ -180,25 +225,36 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			if ok {
 				last = m.StepResult
 			}
-			if !v.wanted(&s) {
-				if s.Action.Places() {
-					v.left++
-				}
-				continue
-			}
 			t := journal.Step{Action: opposite(last.Action), Ref: s.No, Label: s.Label, File: last.File,
 				FromDir: one(last.ToDir), From: last.To, ToDir: one(last.FromDir), To: last.From}
 			if t.Action == journal.Mkdir && s.Action == journal.Rmdir {
 				t.Meta = s.Meta
 			}
+			if ok && t.Action.Places() { // where it belongs, not where a conflict once sent it
+				if t.ToDir, t.To = one(s.ToDir), s.To; v.undo {
+					t.ToDir, t.To = one(s.FromDir), s.From
+				}
+			}
+			if !v.wanted(&s) {
+				if s.Action.Places() {
+					v.left++
+				}
+				if t.Action == journal.Mkdir { // unless a file that is wanted needs it
+					v.unmade[t.ToPath()] = t
+				}
+				continue
+			}
 			if last.Ino != 0 { // content was copied: the file there is the copy
 				t.File.Ino, t.File.Born = last.Ino, last.Born
 			}
-			if t.Action == journal.Copy {
-				t.File = s.File // of the original, not of the copy that was removed
+			if id, ok := v.remade[t.FromPath()]; ok && t.Action == journal.Rmdir {
+				t.File.Ino, t.File.Born = id.Ino, id.Born
 			}
 			if t.Action.Places() {
 				t.Meta = last.Hash // the last resort to know the file by
+			}
+			if t.Action == journal.Copy { // of the original, not of the copy that was removed
+				t.File, t.Meta = s.File, s.Hash
 			}
 			if !yield(t) {
 				return
@@ -214,7 +270,9 @@ func (v *reversal) wanted(s *journal.StepResult) bool {
 	if !s.Action.Places() && s.Action != journal.Link {
 		return s.Action == journal.Mkdir // goes only if it is empty
 	}
-	return matchAny(v.opt.Only, v.o.Root, s.FromPath(), s.From) || matchAny(v.opt.Only, v.o.Root, s.ToPath(), s.To)
+	return slices.ContainsFunc(filepath.SplitList(v.o.Root), func(root string) bool {
+		return matchAny(v.opt.Only, root, s.FromPath(), s.From) || matchAny(v.opt.Only, root, s.ToPath(), s.To)
+	})
 }
 
 func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*Result, error) {
@@ -231,6 +289,7 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 	if err != nil {
 		return nil, err
 	}
+	r.unmade = v.unmade
 	before, after, err := v.folderTimes(ctx)
 	if err != nil {
 		return nil, err
@@ -247,11 +306,13 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 			return nil
 		}
 		for path, meta := range v.halfMade {
-			if err := r.remake(path, meta); err != nil {
-				r.res.Notes = append(r.res.Notes, Problem{path, err})
-			}
+			r.notKept(path, r.remake(path, meta))
 		}
 		r.restoreTimes(before, after, now)
+		f.Failed, f.RootStatus = r.res.Failed, v.status(r, f.Status)
+		if len(r.res.Problems) > 0 && f.Status == journal.Completed {
+			f.Status = journal.Partial
+		}
 		return nil
 	}
 	res, err := r.run(ctx, v.steps(ctx), last)
@@ -303,22 +364,29 @@ func (v *reversal) folderTimes(ctx context.Context) (before map[string]journal.F
 			}
 		}
 	}
-	for _, m := range v.moved { // a folder that was made again is another one on the disk
-		if f, ok := before[m.ToPath()]; ok && m.Action == journal.Mkdir && m.Ino != 0 {
-			f.Ino = m.Ino
-			before[m.ToPath()] = f
+	for path, id := range v.remade {
+		if f, ok := before[path]; ok {
+			f.Ino = id.Ino
+			before[path] = f
 		}
 	}
 	if after, err = v.j.FolderTimes(ctx, v.o); err != nil {
 		return nil, nil, err
 	}
-	for _, l := range v.later {
+	// What other operations changed since and took back again counts as unchanged; what they changed and left so does not.
+	since, err := v.j.Since(ctx, v.o.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, l := range since {
 		times, err := v.j.FolderTimes(ctx, l)
 		if err != nil {
 			return nil, nil, err
 		}
 		for path, t := range times {
-			after[path] = t
+			if after[path] = t; l.Undoes == 0 && l.Status != journal.Undone {
+				delete(before, path)
+			}
 		}
 	}
 	return before, after, nil
@@ -338,20 +406,32 @@ func (r *runner) restoreTimes(before map[string]journal.Folder, after, now map[s
 			continue
 		}
 		if m, err := h.self(); err == nil && m.Ino == f.Ino {
-			if err := h.touch(f.Atime, f.Mtime); err != nil {
-				r.res.Notes = append(r.res.Notes, Problem{path, fmt.Errorf("set the times of %s: %w", path, err)})
-			}
+			r.notKept(path, h.touch(f.Atime, f.Mtime))
+			r.emptied[path] = &journal.Folder{Path: path} // so that its new time is noted
 		}
 		h.close()
 	}
 	for path, a := range r.remade {
 		if h, err := openFolder(path); err == nil {
-			if err := h.touch(a.Atime, a.Mtime); err != nil {
-				r.res.Notes = append(r.res.Notes, Problem{path, fmt.Errorf("set the times of %s: %w", path, err)})
-			}
+			r.notKept(path, h.touch(a.Atime, a.Mtime))
 			h.close()
 		}
 	}
+}
+
+// notKept reports that a folder could not be given back what it had: worth a note if the file system does not let it, a
+// failure, which another undo may make good, if something went wrong.
+func (r *runner) notKept(path string, err error) {
+	if err == nil {
+		return
+	}
+	q := Problem{path, fmt.Errorf("restore the attributes of folder %s: %w", path, err)}
+	if cannotKeep(err) {
+		r.res.Notes = append(r.res.Notes, q)
+		return
+	}
+	r.res.Failed++
+	r.res.Problems = append(r.res.Problems, q)
 }
 
 // checkUndo makes sure that what lies at a file's place is the file that was moved there, edited or not.
@@ -520,10 +600,7 @@ func (r *runner) remake(path string, meta []byte) error {
 		r.remade[path] = a
 		err = a.restore(path)
 	}
-	if err != nil {
-		return fmt.Errorf("restore the attributes of %s: %w", path, err)
-	}
-	return nil
+	return err
 }
 
 // Place is one stop on a file's way.
@@ -532,33 +609,60 @@ type Place struct {
 	Step      journal.StepResult
 }
 
-// Where searches the journal for files by name or glob (of names, or with a slash of paths) and calls found with each
-// move of each, newest first, until it returns false.
-func Where(ctx context.Context, j *journal.Journal, patterns []string, found func(Place) bool) error {
+// Where follows files through the journal that are found by name or glob (of names, or with a slash of paths): the
+// stops of each, oldest first, and the files in the order of their last stops.
+func Where(ctx context.Context, j *journal.Journal, patterns []string) ([][]Place, error) {
 	for _, g := range patterns {
 		if !doublestar.ValidatePattern(g) {
-			return fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
 	all, err := j.Since(ctx, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		for s, err := range j.Steps(ctx, all[i], true) {
+	var ways [][]Place
+	at := map[place]int{} // which file is where by now
+	for _, o := range all {
+		aside := map[place]journal.StepResult{} // swapped files on their way
+		for s, err := range j.Steps(ctx, o, false) {
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if !s.Action.Places() || s.State != journal.Done {
 				continue
 			}
-			if (matchName(patterns, s.FromPath(), s.From) || matchName(patterns, s.ToPath(), s.To)) && !found(Place{all[i], s}) {
-				return nil
+			from, to := place{s.FromDir.Path, s.From}, place{s.ToDir.Path, s.To}
+			if IsAside(s.To) {
+				aside[to] = s
+				continue
 			}
+			if first, ok := aside[from]; ok {
+				from = place{first.FromDir.Path, first.From}
+				s.FromDir, s.From = first.FromDir, first.From
+			}
+			i, ok := at[from]
+			switch {
+			case ok && s.Action != journal.Copy:
+				delete(at, from)
+				ways[i] = append(ways[i], Place{o, s})
+			case ok || matchName(patterns, s.FromPath(), s.From) || matchName(patterns, s.ToPath(), s.To):
+				i = len(ways)
+				ways = append(ways, []Place{{o, s}})
+			default:
+				continue
+			}
+			at[to] = i
 		}
 	}
-	return nil
+	slices.SortStableFunc(ways, func(a, b []Place) int {
+		return cmp.Compare(a[len(a)-1].Operation.ID, b[len(b)-1].Operation.ID)
+	})
+	return ways, nil
 }
+
+// IsAside reports whether a name is one that a file bears only while it makes room for another in a swap.
+func IsAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
 
 func matchName(patterns []string, path, name string) bool {
 	for _, g := range patterns {

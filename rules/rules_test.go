@@ -133,7 +133,7 @@ func TestByExtension(t *testing.T) {
 		{"go", "Code/Source code", true}, {"makefile", "Code/Source code", true}, {"README", "Documents/Text", true},
 		{"ts", "Code/Web code", false}, {"d.ts", "Code/Web code", true}, {"key", "Documents/Presentations", false},
 		{"numbers", "Documents/Spreadsheets", false}, {"pages", "Documents/Word documents", false},
-		{"img", "Disk images/Disk images", false}, {"img.xz", "Disk Images/Disk images", true},
+		{"img", "Disk images/Disk images", false}, {"img.xz", "Disk images/Disk images", true},
 		{"com", "Installers/Programs", false}, {"db", "Data/Databases", false}, {"dat", "Data/Other data", false},
 		{"sql.gz", "Data/Databases", true}, {"csv.ZST", "Data/Tables", true}, {"sub", "Videos/Subtitles", false},
 		{"torrent", "Torrents/Torrents", true}, {"ttf", "Fonts/Fonts", true}, {"lnk", "Other/Launchers", true},

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// policy is who may import whom: the arrows of docs/architecture.md as data. A package that is not listed fails the
+// test, so a new package, a new arrow and a new dependency are each a line here that somebody decided on.
+var policy = map[string]struct {
+	forg    []string // packages of forg
+	outside []string // modules, or folders of modules; what lies below is meant too
+	not     []string // packages of the standard library that would break what the package promises
+}{
+	"forg": {forg: []string{"forg/cmd"}, not: offline},
+	"forg/cmd": {
+		forg: []string{"forg/journal", "forg/organizer", "forg/rules"},
+		outside: []string{
+			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
+			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
+			"github.com/spf13", "go.yaml.in/yaml/v3", // flags and configuration
+			"github.com/bmatcuk/doublestar/v4", // its error for a bad glob
+		},
+		not: offline,
+	},
+	"forg/organizer": {
+		forg: []string{"forg/journal", "forg/rules"},
+		outside: []string{
+			"github.com/bep/imagemeta", "github.com/gabriel-vasile/mimetype", // what a file is, and when it was taken
+			"github.com/bmatcuk/doublestar/v4", "golang.org/x/text", // names
+			"github.com/zeebo/blake3", "golang.org/x/sync", "golang.org/x/sys",
+		},
+		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // never prints, runs nothing
+	},
+	"forg/journal": {
+		outside: []string{"github.com/google/uuid", "golang.org/x/sys", "modernc.org/sqlite"},
+		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
+	},
+	"forg/rules": {
+		outside: []string{"go.yaml.in/yaml/v3"},
+		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath", "syscall", "time"}, offline...), // pure
+	},
+
+	// Not in the program.
+	"forg/bench":         {},
+	"forg/docs/generate": {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
+}
+
+// offline is what a program that never uses the network has no use for.
+var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
+
+// testsToo may be imported by tests besides what their package may.
+var testsToo = []string{"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "pgregory.net/rapid"}
+
+func TestDependencies(t *testing.T) {
+	seen := map[string]bool{}
+	// Files for other systems have imports of their own.
+	for _, system := range []string{"linux", "windows", "darwin", "freebsd"} {
+		for _, p := range listPackages(t, system) {
+			seen[p.ImportPath] = true
+			allowed, ok := policy[p.ImportPath]
+			if !ok {
+				t.Errorf("package %s is not in the policy of deps_test.go", p.ImportPath)
+				continue
+			}
+			check := func(imports []string, test bool) {
+				for _, path := range imports {
+					first, _, _ := strings.Cut(path, "/")
+					switch {
+					case path == p.ImportPath:
+					case first == "forg":
+						if !slices.Contains(allowed.forg, path) && !test {
+							t.Errorf("%s: %s must not import %s", system, p.ImportPath, path)
+						}
+					case strings.Contains(first, "."):
+						if !below(path, allowed.outside) && !(test && (below(path, testsToo) || used(path))) {
+							t.Errorf("%s: %s must not import %s", system, p.ImportPath, path)
+						}
+					case slices.Contains(allowed.not, path) && !test:
+						t.Errorf("%s: %s must not import %s, or it could not keep its promise", system, p.ImportPath, path)
+					}
+				}
+			}
+			check(p.Imports, false)
+			check(p.TestImports, true)
+			check(p.XTestImports, true)
+		}
+	}
+	for path := range policy {
+		if !seen[path] {
+			t.Errorf("the policy of deps_test.go speaks of %s, which does not exist", path)
+		}
+	}
+}
+
+func below(path string, modules []string) bool {
+	return slices.ContainsFunc(modules, func(m string) bool { return path == m || strings.HasPrefix(path, m+"/") })
+}
+
+// used reports whether some package of the program may import path: then a test adds no dependency.
+func used(path string) bool {
+	for _, p := range policy {
+		if below(path, p.outside) {
+			return true
+		}
+	}
+	return false
+}
+
+type goPackage struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+func listPackages(t *testing.T, system string) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Env = append(os.Environ(), "GOOS="+system, "GOARCH=amd64", "CGO_ENABLED=0")
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list for %s: %v\n%s", system, err, &complaint)
+	}
+	var all []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
