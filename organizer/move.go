@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"forg/journal"
 )
@@ -136,17 +137,27 @@ func (c *folderCache) get(path string) (*folder, error) {
 		return f.folder, nil
 	}
 	if len(c.open) >= c.limit {
-		byAge := slices.SortedFunc(maps.Keys(c.open), func(a, b string) int { return cmp.Compare(c.open[a].asked, c.open[b].asked) })
-		for _, old := range byAge[:len(byAge)/2] {
-			c.forget(old)
-		}
+		c.closeHalf()
 	}
 	f, err := openFolder(path)
+	for errors.Is(err, syscall.EMFILE) && len(c.open) > 4 { // a lower limit is in force
+		c.closeHalf()
+		c.limit = len(c.open)
+		f, err = openFolder(path)
+	}
 	if err != nil {
 		return nil, err
 	}
 	c.open[path] = &cachedFolder{f, c.asked}
 	return f, nil
+}
+
+// closeHalf closes the half that was not asked for longest.
+func (c *folderCache) closeHalf() {
+	byAge := slices.SortedFunc(maps.Keys(c.open), func(a, b string) int { return cmp.Compare(c.open[a].asked, c.open[b].asked) })
+	for _, old := range byAge[:len(byAge)/2] {
+		c.forget(old)
+	}
 }
 
 // forget closes a folder that was removed or is about to be.

@@ -258,8 +258,8 @@ func (s *settler) decide(step *journal.StepResult) journal.Outcome {
 		}
 		return outcome(journal.Done, "")
 	case journal.Link:
-		if hasSrc && hasDst && src.SameFile(dst.Identity) {
-			return outcome(journal.Done, "")
+		if hasSrc && hasDst && src.SameFile(dst.Identity) { // the file may have come from another disk: undo must know it
+			return journal.Outcome{State: journal.Done, Ino: dst.Ino, Born: dst.Born}
 		}
 		return outcome(journal.NotDone, "")
 	case journal.Move, journal.Copy:

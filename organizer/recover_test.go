@@ -102,3 +102,48 @@ func TestRecoverKeepsTwins(t *testing.T) {
 		t.Errorf("%q and %q", a, b)
 	}
 }
+
+// A hard link of a file that came from another disk is known by the inode it has here: undo has no other way to tell.
+func TestRecoverKnowsLinks(t *testing.T) {
+	_, path := tempFolder(t)
+	_, state := tempFolder(t)
+	j, err := journal.Open(t.Context(), filepath.Join(state, "journal.db"), journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	write(t, filepath.Join(path, "a.txt"), "content")
+	dir := openTest(t, path)
+	if err := link(dir, "a.txt", dir, "b.txt"); err != nil {
+		t.Skip("no hard links here:", err)
+	}
+	m, err := dir.stat("b.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := j.Begin(t.Context(), "organize", path, "", 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, elsewhere := &journal.Folder{Path: path}, journal.Identity{Ino: m.Ino + 1e6, Born: 1, Size: m.Size, Mtime: m.Mtime, Mode: m.Mode}
+	step := journal.Step{No: 1, Action: journal.Link, FromDir: here, From: "a.txt", ToDir: here, To: "b.txt", File: elsewhere}
+	if err := w.Commit(t.Context(), []journal.Step{step}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Recover(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	o, err := j.Operation(t.Context(), "last")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := Undo(t.Context(), j, o, UndoOptions{}); err != nil || len(res.Problems) > 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if _, err := dir.stat("b.txt"); err == nil {
+		t.Error("the link is still there")
+	}
+	if got := content(t, filepath.Join(path, "a.txt")); got != "content" {
+		t.Errorf("%q", got)
+	}
+}
