@@ -26,6 +26,7 @@ var policy = map[string]struct {
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
 			"github.com/spf13", "go.yaml.in/yaml/v3", // flags and configuration
+			"github.com/bmatcuk/doublestar/v4", // its error for a bad glob
 		},
 		not: offline,
 	},

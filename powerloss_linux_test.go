@@ -244,7 +244,7 @@ func losePower(t *testing.T, synchronous string, n, seed int) []problem {
 	if len(picked) < n {
 		t.Errorf("the record has only %d of the %d moments asked for", len(picked), n)
 	}
-	if partial < len(picked)/10 {
+	if synchronous == "FULL" && partial < len(picked)/10 { // without its syncs forg's work reaches the disk in few big steps
 		t.Errorf("only %d of %d power cuts met forg at work", partial, len(picked))
 	}
 	if len(found) > 0 {

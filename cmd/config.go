@@ -249,6 +249,8 @@ func knownKeys(root *cobra.Command, path string, keys []string) (map[string]stri
 				keyLines(doc.Content[0], "", lines)
 			}
 		}
+	} else if text, err := os.ReadFile(path); err == nil {
+		findKeys(string(text), keys, lines)
 	}
 	var all []error
 	for _, k := range keys {
@@ -273,6 +275,21 @@ func keyLines(n *yaml.Node, prefix string, lines map[string]string) {
 	}
 }
 
+// findKeys finds the places of keys in TOML or JSON: where the last part of each is first given a value.
+func findKeys(text string, keys []string, lines map[string]string) {
+	for _, k := range keys {
+		key := regexp.MustCompile(`(?i)(?:^|[\s{,.])(["']?` + regexp.QuoteMeta(k[strings.LastIndexByte(k, '.')+1:]) + `["']?)\s*[=:]`)
+		n := 0
+		for line := range strings.Lines(text) {
+			n++
+			if at := key.FindStringSubmatchIndex(line); at != nil {
+				lines[k] = fmt.Sprintf(":%d:%d", n, at[2]+1)
+				break
+			}
+		}
+	}
+}
+
 func (a *app) configCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "config", Short: "Show the configuration and where it comes from",
@@ -282,6 +299,7 @@ the key "organize.on-conflict" (or "on-conflict" for every command that has it) 
 FORG_ORGANIZE_ON_CONFLICT (or FORG_ON_CONFLICT).`, exitUsageText),
 		Example: `  forg config path
   forg config show --origin
+  mkdir -p "$(dirname "$(forg config path)")"
   echo 'organize: {on-conflict: skip, exclude: ["*.iso"]}' > "$(forg config path)"`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },

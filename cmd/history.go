@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -201,9 +202,18 @@ func (a *app) showOperation(ctx context.Context, ref string) error {
 		fmt.Fprintln(w, a.operationLine(op))
 		fmt.Fprintf(w, "       %s\n       %s\n", op.UUID, show(op.Command))
 	}
+	aside := map[string]*journal.StepResult{} // files that made room in a swap, by where they are meanwhile
 	for s, err := range j.Steps(ctx, op, false) {
 		if err != nil {
 			return err
+		}
+		if organizer.IsAside(s.To) && s.State == journal.Done {
+			aside[s.ToPath()] = &s
+			continue
+		}
+		if first := aside[s.FromPath()]; first != nil && s.State == journal.Done {
+			delete(aside, s.FromPath())
+			s.FromDir, s.From = first.FromDir, first.From
 		}
 		if o != nil {
 			m := moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size)
@@ -232,6 +242,9 @@ func (a *app) showOperation(ctx context.Context, ref string) error {
 		}
 		fmt.Fprintln(w, line)
 	}
+	for path := range aside {
+		a.warn("A file is at %s, on its way to another name; undo takes it back", path)
+	}
 	if o != nil {
 		o.end()
 		if err := o.close(); err != nil {
@@ -255,55 +268,44 @@ operations, and says where it is now and how to get it back.`, exitUsageText),
 	return c
 }
 
-// trail is the way of one file, newest move first.
-type trail struct{ moves []organizer.Place }
-
 func (a *app) where(ctx context.Context, names []string, limit int) error {
 	j, err := a.read(ctx)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	var trails []*trail
+	var ways [][]organizer.Place
 	if j != nil {
 		defer j.Close()
-		heads := map[string]*trail{} // by where the part known so far begins
-		err := organizer.Where(ctx, j, names, func(p organizer.Place) bool {
-			if t, ok := heads[p.Step.ToPath()]; ok && t.moves[len(t.moves)-1].Operation.ID != p.Operation.ID {
-				delete(heads, p.Step.ToPath())
-				t.moves = append(t.moves, p)
-				heads[p.Step.FromPath()] = t
-				return true
-			}
-			if limit > 0 && len(trails) == limit {
-				return false
-			}
-			t := &trail{[]organizer.Place{p}}
-			trails = append(trails, t)
-			heads[p.Step.FromPath()] = t
-			return true
-		})
-		if err != nil {
+		if ways, err = organizer.Where(ctx, j, names); err != nil {
 			return err
 		}
 	}
-	if a.json {
-		return a.whereJSON(trails)
+	slices.Reverse(ways) // what moved last is asked for most
+	if limit > 0 && len(ways) > limit {
+		a.warn("%d more files of such names were moved; --limit 0 tells of all", len(ways)-limit)
+		ways = ways[:limit]
 	}
-	if len(trails) == 0 {
+	for _, w := range ways {
+		slices.Reverse(w)
+	}
+	if a.json {
+		return a.whereJSON(ways)
+	}
+	if len(ways) == 0 {
 		return &exitError{exitFailed, fmt.Errorf("forg has moved no file named %s", strings.Join(names, ", "))}
 	}
 	w := bufio.NewWriter(a.out)
-	for i, t := range trails {
+	for i, way := range ways {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		last := t.moves[0]
+		last := way[0]
 		now := a.paint(bold, a.tilde(last.Step.ToPath()))
 		if !last.Exists() {
 			now += "  " + a.paint(yellow, "(no longer there: moved or removed by something else)")
 		}
 		fmt.Fprintln(w, now)
-		for _, m := range t.moves {
+		for _, m := range way {
 			fmt.Fprintf(w, "  from %s  %s by %s %d\n", a.tilde(m.Step.FromPath()), m.Operation.StartedAt.Local().Format("2006-01-02 15:04"), m.Operation.Kind, m.Operation.ID)
 		}
 		if last.Operation.Undoes == 0 && last.Exists() {
@@ -313,29 +315,41 @@ func (a *app) where(ctx context.Context, names []string, limit int) error {
 	return w.Flush()
 }
 
+// quote writes a name as a glob that matches just it, in a way that a shell takes apart again.
 func quote(name string) string {
 	name = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "{", `\{`).Replace(name)
-	return "'" + strings.ReplaceAll(show(name), "'", `'\''`) + "'"
+	if show(name) != name {
+		var b strings.Builder
+		for i := range len(name) { // $'...' of POSIX 2024, bash, zsh and others
+			if c := name[i]; c < ' ' || c >= 0x7f || c == '\'' || c == '\\' {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			} else {
+				b.WriteByte(c)
+			}
+		}
+		return "$'" + b.String() + "'"
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
-func (a *app) whereJSON(trails []*trail) error {
+func (a *app) whereJSON(ways [][]organizer.Place) error {
 	o := newObject(a.out)
 	o.array("files")
-	for _, t := range trails {
+	for _, way := range ways {
 		type move struct {
 			Operation int64  `json:"operation"`
 			Kind      string `json:"kind"`
 			At        string `json:"at"`
 			jsonMove
 		}
-		path, raw := exactPath(t.moves[0].Step.ToPath())
+		path, raw := exactPath(way[0].Step.ToPath())
 		out := struct {
 			Path      string `json:"path"`
 			PathBytes []byte `json:"path_bytes,omitempty"`
 			Exists    bool   `json:"exists"`
 			Moves     []move `json:"moves"`
-		}{path, raw, t.moves[0].Exists(), nil}
-		for _, m := range t.moves {
+		}{path, raw, way[0].Exists(), nil}
+		for _, m := range way {
 			out.Moves = append(out.Moves, move{m.Operation.ID, m.Operation.Kind, m.Operation.StartedAt.Format(time.RFC3339Nano),
 				moveJSON(m.Step.FromPath(), m.Step.ToPath(), m.Step.Label, m.Step.Action, m.Step.File.Size)})
 		}
@@ -345,7 +359,7 @@ func (a *app) whereJSON(trails []*trail) error {
 	if err := o.close(); err != nil {
 		return err
 	}
-	if len(trails) == 0 {
+	if len(ways) == 0 {
 		return &exitError{code: exitFailed}
 	}
 	return nil

@@ -14,12 +14,12 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"forg/journal"
+	"forg/organizer"
 )
 
 // Exit codes, as every command's help tells them.
@@ -133,7 +133,7 @@ func (a *app) main(args []string) int {
 		switch {
 		case errors.Is(err, journal.ErrLocked):
 			exit.code = exitLocked
-		case errors.Is(err, errUsage), errors.Is(err, doublestar.ErrBadPattern):
+		case errors.Is(err, errUsage), errors.Is(err, organizer.ErrPattern):
 			exit.code = exitUsage
 		}
 	}
@@ -275,11 +275,17 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// exactly is cobra's argument check with our exit code.
+// args is cobra's argument check with our exit code.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return usage("%w\nUsage: %s", err, c.UseLine())
+			what := "too many arguments"
+			if len(args) == 0 {
+				what = "an argument is missing"
+			} else if strings.HasPrefix(err.Error(), "invalid argument") {
+				what = err.Error()
+			}
+			return usage("%s: %s\nUsage: %s", c.CommandPath(), what, c.UseLine())
 		}
 		return nil
 	}

@@ -186,8 +186,12 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 	}
 	plan, err := organizer.MakePlan(ctx, tree, set, opt)
 	if err != nil {
-		if errors.Is(err, organizer.ErrTooMany) {
-			return fmt.Errorf("%w; nothing was moved: raise --max-files or --max-bytes if that is what you want", err)
+		if many, ok := errors.AsType[*organizer.TooMany](err); ok {
+			plan, limit, flag := filesText(many.Plan), filesText(many.Limit), "--max-files"
+			if many.Bytes {
+				plan, limit, flag = bytesText(many.Plan), bytesText(many.Limit), "--max-bytes"
+			}
+			return fmt.Errorf("too much: the plan moves %s, the limit is %s; nothing was moved: raise %s if that is what you want", plan, limit, flag)
 		}
 		if errors.Is(err, organizer.ErrConflict) {
 			return fmt.Errorf("%w; nothing was moved, as --on-conflict fail says", err)

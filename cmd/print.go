@@ -7,6 +7,7 @@ package cmd
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -234,6 +235,7 @@ func problemsJSON(lists ...[]organizer.Problem) []jsonProblem {
 // object writes one JSON object field by field, so that a million moves need not be held.
 type object struct {
 	w     *bufio.Writer
+	buf   bytes.Buffer
 	comma bool
 	items bool
 }
@@ -258,11 +260,13 @@ func (o *object) field(name string, v any) {
 }
 
 func (o *object) value(v any) {
-	e := json.NewEncoder(o.w)
+	o.buf.Reset()
+	e := json.NewEncoder(&o.buf)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		fmt.Fprintf(o.w, "%q", err.Error()) // only our own types come here, and they encode
+		panic(err) // only our own types come here, and they encode
 	}
+	o.w.Write(bytes.TrimRight(o.buf.Bytes(), "\n"))
 }
 
 func (o *object) array(name string) { o.key(name); o.w.WriteByte('['); o.items = false }
@@ -333,6 +337,7 @@ func (r *organizeReport) planned() error {
 	if !r.quietOut {
 		r.tree()
 		r.leftAlone()
+		r.careful()
 	}
 	return r.exit(nil)
 }
@@ -363,15 +368,18 @@ func (r *organizeReport) tree() {
 	for _, to := range order {
 		f := &r.plan.Folders[to]
 		moves := byFolder[to]
-		var bytes int64
+		slices.SortFunc(moves, func(a, b int) int {
+			return cmp.Compare(r.plan.Name(&r.plan.Moves[a]), r.plan.Name(&r.plan.Moves[b]))
+		})
+		var size int64
 		for _, i := range moves {
-			bytes += r.plan.Tree.File(r.plan.Moves[i].File).Size
+			size += r.plan.Tree.File(r.plan.Moves[i].File).Size
 		}
 		mark := ""
 		if !f.Exists {
 			mark = r.paint(green, " (new)")
 		}
-		fmt.Fprintf(w, "%s/%s  %s, %s\n", r.paint(bold, r.tilde(f.Path)), mark, filesText(int64(len(moves))), bytesText(bytes))
+		fmt.Fprintf(w, "%s/%s  %s, %s\n", r.paint(bold, r.tilde(f.Path)), mark, filesText(int64(len(moves))), bytesText(size))
 		for n, i := range moves {
 			if n == shown && !r.verbose && len(moves) > shown+1 {
 				fmt.Fprintf(w, "  %s\n", r.paint(dim, fmt.Sprintf("... and %s more (-v shows all)", humanize.Comma(int64(len(moves)-shown)))))
@@ -437,12 +445,16 @@ func (r *organizeReport) leftAlone() {
 	if r.plan.Unchecked > 0 && r.verbose {
 		fmt.Fprintf(r.out, "The content of %s was not compared with the name; --detect content does.\n", filesText(r.plan.Unchecked))
 	}
+}
+
+// careful names the files that are not what they seem. Whoever asks for quiet wants to know of those too.
+func (r *organizeReport) careful() {
 	for i, m := range r.plan.Mismatches {
 		if i == 20 && !r.verbose {
 			r.warn("... and %d more files that are not what their names say (-v shows all)", len(r.plan.Mismatches)-i)
 			break
 		}
-		r.warn("Careful: %s says %s but is %s", r.tilde(m.Path), m.Says, m.Is)
+		r.warn("Careful: %s: the name says %s, the content says %s", r.tilde(m.Path), m.Says, m.Is)
 	}
 }
 
@@ -521,6 +533,7 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 }
 
 func (r *organizeReport) summary(res *organizer.Result, err error) {
+	defer r.careful()
 	if r.quiet {
 		return
 	}
@@ -547,7 +560,7 @@ func (r *organizeReport) summary(res *organizer.Result, err error) {
 		}
 	}
 	r.leftAlone()
-	if res.ID != 0 && err == nil {
+	if res.Moved > 0 && err == nil {
 		fmt.Fprintf(r.out, "Undo with: %s\n", r.paint(bold, fmt.Sprintf("forg undo %d", res.ID)))
 	}
 }

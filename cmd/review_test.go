@@ -248,16 +248,16 @@ func TestReviewFinish(t *testing.T) {
 
 func TestReviewGolden(t *testing.T) {
 	wide := strings.TrimPrefix(`
-Organize ~/Downloads                                       7 of 8 files, 6.5 MB
+Organize ~/Downloads                                        7 of 8 files, 6.5 MB
 ▾ [-] Documents/                         106 B   2 of 3 files
     [x] a\x1b[2Jb\n\xff.txt                7 B   a\x1b[2Jb\n\xff.txt
     [ ] copy.pdf                          99 B ! copy.pdf
     [x] report.pdf                        99 B   report.pdf
-▾ [x] Images/                          6.5 MB   3 files
-  ▾ [x] 2019/                          3.8 MiB   1 file
-      [x] IMG_0001.JPG                 3.8 MiB   old/2019/Trip to the sea/…
-    [x] beach.jpg                      2.4 MiB   beach.jpg
-    [x] 写真のとても長…ルです🎉.png    1.0 KiB   写真のとても長…イルです🎉.png
+▾ [x] Images/                           6.5 MB   3 files
+  ▾ [x] 2019/                           4.0 MB   1 file
+      [x] IMG_0001.JPG                  4.0 MB   old/2019/Trip to the sea/…
+    [x] beach.jpg                       2.5 MB   beach.jpg
+    [x] 写真のとても長…ルです🎉.png     1.0 kB   写真のとても長…イルです🎉.png
 ▾ [x] Programs/                           10 B   1 file
     [x] cute\u202egpj.exe                 10 B ! cute\u202egpj.exe
   [x] README                               0 B   README
@@ -274,13 +274,13 @@ duplicate of report.pdf
 y apply  q cancel  ? help  space out/in  e edit  / filter  a all  n none
 `, "\n")
 	narrow := strings.TrimPrefix(`
-Organize…ownloads  7 of 8 files, 6.5 MB
+Organize …ownloads  7 of 8 files, 6.5 MB
     [x] report.pdf               99 B
-▾ [x] Images/                 6.5 MB
-  ▾ [x] 2019/                 3.8 MiB
-      [x] IMG_0001.JPG        3.8 MiB
-    [x] beach.jpg             2.4 MiB
-    [x] 写真のと…す🎉.png     1.0 KiB
+▾ [x] Images/                  6.5 MB
+  ▾ [x] 2019/                  4.0 MB
+      [x] IMG_0001.JPG         4.0 MB
+    [x] beach.jpg              2.5 MB
+    [x] 写真のと…す🎉.png      1.0 kB
 from  写真のとても長…ファイルです🎉.png
 
 y apply  q cancel  ? help  space out/in

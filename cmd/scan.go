@@ -6,6 +6,7 @@ import (
 	"container/heap"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -201,7 +202,8 @@ func (r *scanReport) text() error {
 	for i := range r.roots {
 		r.roots[i] = r.tilde(r.roots[i])
 	}
-	fmt.Fprintf(w, "%s, %s, in %s folders: %v\n", filesText(r.all.Files), bytesText(r.all.Bytes), humanize.Comma(r.folders), r.roots)
+	fmt.Fprintf(w, "%s, %s, in %s %s: %s\n", filesText(r.all.Files), bytesText(r.all.Bytes), humanize.Comma(r.folders),
+		plural(int(r.folders), "folder"), strings.Join(r.roots, ", "))
 	names := make([]string, 0, len(r.categories))
 	for c := range r.categories {
 		names = append(names, c)

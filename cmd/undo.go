@@ -177,7 +177,7 @@ func (a *app) reverse(ctx context.Context, refs []string, undo bool, f *undoFlag
 	total := &organizer.Result{}
 	for _, op := range ops {
 		if f.conflict == "fail" {
-			_, problems, e := organizer.Preview(ctx, j, op, undo, opt)
+			_, problems, e := organizer.Preview(ctx, j, op, undo, nil, opt)
 			if e == nil && len(problems) > 0 {
 				total.Problems, total.Skipped = append(total.Problems, problems...), total.Skipped+int64(len(problems))
 				e = &exitError{exitConflict, fmt.Errorf("nothing of operation %d was moved, as --on-conflict fail says", op.ID)}
@@ -228,7 +228,7 @@ func (a *app) reverse(ctx context.Context, refs []string, undo bool, f *undoFlag
 			a.say("%s %s, %s.", done, filesText(total.Moved), bytesText(total.Bytes))
 			if undo && total.ID != 0 {
 				a.say("Take this back with: %s", a.paint(bold, fmt.Sprintf("forg redo %d", total.ID)))
-			} else if total.ID != 0 {
+			} else if total.ID != 0 && total.Moved > 0 {
 				a.say("Undo with: %s", a.paint(bold, fmt.Sprintf("forg undo %d", o.ID)))
 			}
 		}
@@ -283,8 +283,9 @@ func (a *app) preview(ctx context.Context, j *journal.Journal, ops []journal.Ope
 		o.array("moves")
 	}
 	files := int64(0)
+	placed := map[string]bool{}
 	for _, op := range ops {
-		steps, problems, err := organizer.Preview(ctx, j, op, undo, opt)
+		steps, problems, err := organizer.Preview(ctx, j, op, undo, placed, opt)
 		if err != nil {
 			return err
 		}
@@ -295,6 +296,7 @@ func (a *app) preview(ctx context.Context, j *journal.Journal, ops []journal.Ope
 				continue
 			}
 			files++
+			placed[s.ToPath()] = true
 			if o != nil {
 				o.item(moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
 			} else if !a.quiet {

@@ -1,6 +1,7 @@
 package organizer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ type runner struct {
 	no      int64
 	outs    []journal.Outcome
 	last    journal.Step // last step that was carried out
-	seen    map[*journal.Folder]bool
+	seen    map[*journal.Folder]seenFolder
 	filled  map[string]*journal.Folder
 	emptied map[string]*journal.Folder
 	tail    []journal.Step   // folders to remove, when all else is done
@@ -69,6 +70,12 @@ type runner struct {
 	fatal   error                   // no further step may be carried out
 }
 
+// seenFolder is a folder that was found to be the right one.
+type seenFolder struct {
+	open *folder
+	ino  uint64
+}
+
 func newRunner(ctx context.Context, j *journal.Journal, kind, root string, planned int64, opt RunOptions) (*runner, error) {
 	w, err := j.Begin(ctx, kind, root, opt.Command, planned, opt.Undoes)
 	if err != nil {
@@ -76,7 +83,7 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 	}
 	return &runner{
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
-		seen: map[*journal.Folder]bool{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{},
+		seen: map[*journal.Folder]seenFolder{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{},
 		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, sameAs: map[int64]string{},
 	}, nil
 }
@@ -103,15 +110,18 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 			index[p.Folders[i].Path] = i
 		}
 		need := make([]bool, len(p.Folders))
-		for i := range p.Moves {
-			at, ok := int(p.Moves[i].To), true
-			for ok && !need[at] && !p.Folders[at].Exists {
+		require := func(at int) { // it and what is missing above it
+			for ok := true; ok && !need[at] && !p.Folders[at].Exists; {
 				need[at] = true
 				at, ok = index[filepath.Dir(p.Folders[at].Path)]
 			}
 		}
-		for i := range p.Folders {
-			need[i] = need[i] || p.Folders[i].also && !p.Folders[i].Exists
+		for i := range p.Moves {
+			to := int(p.Moves[i].To)
+			require(to)
+			if b := p.Folders[to].beside; b != 0 {
+				require(int(b - 1))
+			}
 		}
 		order := make([]int, 0, len(p.Folders))
 		for i := range p.Folders {
@@ -416,7 +426,8 @@ func (r *runner) carryOne(s *journal.Step) error {
 	return fmt.Errorf("%s: forg does not know this action", s.Action)
 }
 
-// dir opens a folder and makes sure, the first time, that it is the one the plan was made for.
+// dir opens a folder and makes sure, whenever it is opened anew, that it is the one the plan was made for or, when the
+// run has made it, the one it was at first. The folder is good for the change at hand: a later call may close it.
 func (r *runner) dir(f *journal.Folder) (*folder, error) {
 	h, err := r.cache.get(f.Path)
 	if err != nil {
@@ -425,13 +436,12 @@ func (r *runner) dir(f *journal.Folder) (*folder, error) {
 		}
 		return nil, fmt.Errorf("open folder %s: %w", f.Path, err)
 	}
-	if !r.seen[f] {
-		r.seen[f] = true
-		if f.Ino != 0 && !r.undo {
-			if m, err := h.self(); err != nil || m.Ino != f.Ino {
-				return nil, fmt.Errorf("open folder %s: %w", f.Path, errDirMoved)
-			}
+	if was := r.seen[f]; was.open != h && !r.undo {
+		m, err := h.self()
+		if ino := cmp.Or(f.Ino, was.ino); err != nil || ino != 0 && m.Ino != ino {
+			return nil, fmt.Errorf("open folder %s: %w", f.Path, errDirMoved)
 		}
+		r.seen[f] = seenFolder{h, m.Ino}
 	}
 	return h, nil
 }
@@ -451,6 +461,9 @@ func (r *runner) changed(s *journal.Step) {
 // check makes sure that the file in question is still the one the step was intended for.
 func (r *runner) check(s *journal.Step) error {
 	from, err := r.dir(s.FromDir)
+	if r.undo && errors.Is(err, errNoFolder) {
+		return errGone
+	}
 	if err != nil {
 		return err
 	}
@@ -569,7 +582,7 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
-	if !s.Action.Places() || strings.HasPrefix(s.To, asidePrefix) {
+	if !s.Action.Places() || IsAside(s.To) {
 		return
 	}
 	r.res.Moved++
@@ -733,9 +746,23 @@ func (r *runner) tell(s *journal.Step, err error) {
 	}
 }
 
+// verb is what a person would call a step.
 func verb(s *journal.Step) string {
-	if s.Action == journal.Rename {
+	switch s.Action {
+	case journal.Rename, journal.Move:
 		return "move"
+	case journal.Mkdir:
+		return "make folder"
+	case journal.Rmdir:
+		return "remove folder"
+	case journal.Untrash:
+		return "take out of the trash"
+	case journal.Trash:
+		return "move to the trash"
+	case journal.Uncopy:
+		return "remove the copy"
+	case journal.Unlink:
+		return "remove the hard link"
 	}
 	return s.Action.String()
 }

@@ -25,8 +25,6 @@ func tempName(op string, no int64) string {
 // copying is a file on its way to another file system (or, to be copied, anywhere).
 type copying struct {
 	step *journal.Step
-	from *folder
-	to   *folder
 	temp string
 	was  meta // of the source, when it was opened
 	made meta // of the copy
@@ -96,7 +94,11 @@ func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen b
 		return
 	}
 	for _, c := range ready {
-		if c.err = renameNoReplace(c.to, c.temp, c.to, c.step.To); c.err != nil {
+		to, err := r.dir(c.step.ToDir)
+		if err == nil {
+			err = renameNoReplace(to, c.temp, to, c.step.To)
+		}
+		if c.err = err; err != nil {
 			r.giveUp(c)
 			continue
 		}
@@ -115,13 +117,15 @@ func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen b
 // copyOne makes the hidden copy.
 func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 	s := c.step
-	if c.from, err = r.dir(s.FromDir); err != nil {
+	from, err := r.dir(s.FromDir)
+	if err != nil {
 		return err
 	}
-	if c.to, err = r.dir(s.ToDir); err != nil {
+	to, err := r.dir(s.ToDir)
+	if err != nil {
 		return err
 	}
-	src, err := c.from.open(s.From)
+	src, err := from.open(s.From)
 	if err != nil {
 		return cause(err)
 	}
@@ -136,7 +140,7 @@ func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 		return errLinked
 	}
 	c.temp = tempName(r.res.UUID, s.No)
-	dst, err := c.to.create(c.temp)
+	dst, err := to.create(c.temp)
 	if err != nil {
 		if errors.Is(err, errExists) {
 			err = fmt.Errorf("create %s: %w", c.temp, err)
@@ -236,17 +240,26 @@ func hashZeros(h *blake3.Hasher, n int64) error {
 // syncCopies makes the hidden copies durable and, if asked to, reads them back.
 func (r *runner) syncCopies(ready []*copying) error {
 	synced := map[uint64]bool{}
+	looked := map[string]bool{}
 	for _, c := range ready {
-		m, err := c.to.self()
+		if looked[c.step.ToDir.Path] {
+			continue
+		}
+		looked[c.step.ToDir.Path] = true
+		to, err := r.dir(c.step.ToDir)
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", c.to.path, err)
+			return err
+		}
+		m, err := to.self()
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", to.path, err)
 		}
 		if synced[m.Dev] {
 			continue
 		}
 		synced[m.Dev] = true
-		if err := c.to.syncAll(); err != nil {
-			return fmt.Errorf("sync %s: %w", c.to.path, err)
+		if err := to.syncAll(); err != nil {
+			return fmt.Errorf("sync %s: %w", to.path, err)
 		}
 	}
 	if !r.opt.Verify {
@@ -256,7 +269,11 @@ func (r *runner) syncCopies(ready []*copying) error {
 		if c.hash == nil {
 			continue
 		}
-		hash, err := hashUncached(c.to, c.temp)
+		to, err := r.dir(c.step.ToDir)
+		if err != nil {
+			return err
+		}
+		hash, err := hashUncached(to, c.temp)
 		if err == nil && !bytes.Equal(hash, c.hash) {
 			err = errors.New("what was read back is not what was written; the disk may be failing")
 		}
@@ -268,14 +285,18 @@ func (r *runner) syncCopies(ready []*copying) error {
 }
 
 func (r *runner) syncTargets(ready []*copying) bool {
-	synced := map[*folder]bool{}
+	synced := map[string]bool{}
 	for _, c := range ready {
-		if c.err != nil || synced[c.to] {
+		if c.err != nil || synced[c.step.ToDir.Path] {
 			continue
 		}
-		synced[c.to] = true
-		if err := c.to.sync(); err != nil {
-			r.fatal = fmt.Errorf("sync folder %s: %w", c.to.path, err)
+		synced[c.step.ToDir.Path] = true
+		to, err := r.dir(c.step.ToDir)
+		if err == nil {
+			err = to.sync()
+		}
+		if err != nil {
+			r.fatal = fmt.Errorf("sync folder %s: %w", c.step.ToDir.Path, err)
 			return false
 		}
 	}
@@ -289,27 +310,55 @@ func (r *runner) removeOriginal(c *copying) {
 		r.placed(s)
 		return
 	}
-	now, err := c.from.stat(s.From)
-	if err == nil && (!now.SameFile(c.was.Identity) || now.Size != c.was.Size || now.Mtime != c.was.Mtime) {
+	var now meta
+	from, err := r.dir(s.FromDir)
+	if err == nil {
+		now, err = from.stat(s.From)
+	}
+	there := err == nil
+	if there && (!now.SameFile(c.was.Identity) || now.Size != c.was.Size || now.Mtime != c.was.Mtime) {
 		err = errChanged
 	}
 	if err == nil {
-		err = c.from.unlink(s.From)
+		err = from.unlink(s.From)
 	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) { // gone already: then ours is the last one
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, errNoFolder): // gone already: then ours is the last one
 		r.placed(s)
-		return
+	case !there: // it may be gone as well
+		r.fail(s, fmt.Errorf("%w; the copy %s is kept", err, s.ToPath()))
+	default:
+		if e := r.removeCopy(c); e != nil {
+			err = errors.Join(err, fmt.Errorf("remove the copy %s again: %w", s.ToPath(), e))
+		}
+		r.fail(s, err)
 	}
-	if e := c.to.unlink(s.To); e != nil {
-		err = errors.Join(err, fmt.Errorf("remove the copy %s again: %w", s.ToPath(), e))
+}
+
+// removeCopy removes a copy that is in its place already, unless somebody has edited or replaced it.
+func (r *runner) removeCopy(c *copying) error {
+	to, err := r.dir(c.step.ToDir)
+	if err != nil {
+		return err
 	}
-	r.fail(s, err)
+	now, err := to.stat(c.step.To)
+	if err != nil {
+		return err
+	}
+	if !now.SameFile(c.made.Identity) || now.Size != c.made.Size || now.Mtime != c.made.Mtime {
+		return errChanged
+	}
+	return to.unlink(c.step.To)
 }
 
 // giveUp removes the unfinished copy of a step that failed.
 func (r *runner) giveUp(c *copying) {
 	if c.temp != "" {
-		if err := c.to.unlink(c.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		to, err := r.dir(c.step.ToDir)
+		if err == nil {
+			err = to.unlink(c.temp)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			c.err = errors.Join(c.err, fmt.Errorf("remove %s: %w", c.temp, err))
 		}
 	}

@@ -1,9 +1,13 @@
 package organizer
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"forg/journal"
 )
@@ -24,7 +28,7 @@ import (
 //	resolveLinks                     what a path that a person gave really is
 //
 // and for scans, in scan_*.go, a scanHandle. Functions return the system's errors; errCrossDevice and errExists are what
-// every system's are mapped to, errors.Is(err, fs.ErrNotExist), isNoSpace and isNotEmpty hold for the others that matter.
+// every system's are mapped to, errors.Is(err, fs.ErrNotExist) and isNotEmpty hold for the others that matter.
 // Where a system has no call that makes a whole file system durable, syncsVolumes is false: then syncAll makes durable
 // what was handed to the disk before, by syncContent for files and by sync for the names in folders.
 
@@ -110,34 +114,50 @@ func listNames(path string) ([]string, error) {
 	return names, err
 }
 
-// folderCache keeps folders open. A run touches few folders at a time, but may touch a million in all.
+// folderCache keeps folders open. A run touches few folders at a time, but may touch a million in all: beyond its limit
+// the half that was not asked for longest is closed. So what get returns is to be used at once, beside at most a few
+// others, and got again later.
 type folderCache struct {
-	open  map[string]*folder
-	order []string // oldest first
+	open  map[string]*cachedFolder
+	asked int64 // times that get was called
 	limit int
 }
 
-func newFolderCache() *folderCache { return &folderCache{open: map[string]*folder{}, limit: 128} }
+type cachedFolder struct {
+	*folder
+	asked int64 // when it was last asked for
+}
+
+func newFolderCache() *folderCache { return &folderCache{open: map[string]*cachedFolder{}, limit: 128} }
 
 func (c *folderCache) get(path string) (*folder, error) {
+	c.asked++
 	if f, ok := c.open[path]; ok {
-		return f, nil
+		f.asked = c.asked
+		return f.folder, nil
+	}
+	if len(c.open) >= c.limit {
+		c.closeHalf()
 	}
 	f, err := openFolder(path)
+	for errors.Is(err, syscall.EMFILE) && len(c.open) > 4 { // a lower limit is in force
+		c.closeHalf()
+		c.limit = len(c.open)
+		f, err = openFolder(path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if len(c.order) >= c.limit {
-		half := c.order[:c.limit/2]
-		for _, p := range half {
-			c.open[p].close()
-			delete(c.open, p)
-		}
-		c.order = append(c.order[:0], c.order[c.limit/2:]...)
-	}
-	c.open[path] = f
-	c.order = append(c.order, path)
+	c.open[path] = &cachedFolder{f, c.asked}
 	return f, nil
+}
+
+// closeHalf closes the half that was not asked for longest.
+func (c *folderCache) closeHalf() {
+	byAge := slices.SortedFunc(maps.Keys(c.open), func(a, b string) int { return cmp.Compare(c.open[a].asked, c.open[b].asked) })
+	for _, old := range byAge[:len(byAge)/2] {
+		c.forget(old)
+	}
 }
 
 // forget closes a folder that was removed or is about to be.
@@ -145,12 +165,6 @@ func (c *folderCache) forget(path string) {
 	if f, ok := c.open[path]; ok {
 		f.close()
 		delete(c.open, path)
-		for i, p := range c.order {
-			if p == path {
-				c.order = append(c.order[:i], c.order[i+1:]...)
-				break
-			}
-		}
 	}
 }
 
@@ -158,5 +172,5 @@ func (c *folderCache) close() {
 	for _, f := range c.open {
 		f.close()
 	}
-	c.open, c.order = map[string]*folder{}, nil
+	clear(c.open)
 }

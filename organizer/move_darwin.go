@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/text/unicode/norm"
 )
 
 const (
@@ -83,6 +84,9 @@ func foldsNames(path string) func(string) string {
 	}
 	return foldForm
 }
+
+// foldForm is foldCase for file systems that also ignore how accents are composed.
+func foldForm(name string) string { return norm.NFC.String(foldCase(norm.NFC.String(name))) }
 
 // reflink does nothing: clonefile(2) only makes new files, with all attributes of the old, while the copy was created
 // under a name that was free. Files that stay on one volume are renamed, so only --copy would gain.

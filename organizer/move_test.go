@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -618,6 +619,81 @@ func TestTrash(t *testing.T) {
 	if info != nil {
 		if _, err := info.stat(noteName(s.To)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the note is there still: %v", err)
+		}
+	}
+}
+
+// A run may touch more folders than it keeps open: none may be used after it was closed.
+func TestManyFolders(t *testing.T) {
+	for _, action := range []string{"move", "copy"} {
+		t.Run(action, func(t *testing.T) {
+			_, path := tempFolder(t)
+			_, into := tempFolder(t)
+			_, state := tempFolder(t)
+			j, err := journal.Open(t.Context(), filepath.Join(state, "state", "journal.db"), journal.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer j.Close()
+			const n = 600
+			for i := range n {
+				mkdir(t, filepath.Join(path, fmt.Sprintf("folder%03d", i)))
+				write(t, filepath.Join(path, fmt.Sprintf("folder%03d", i), fmt.Sprintf("%03d.txt", i)), fmt.Sprint(i))
+			}
+			before := snapshot(t, path)
+			set := rules.Builtin()
+			tree, err := Scan(t.Context(), path, set, ScanOptions{Now: time.Now(), Recursive: true, Into: into})
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := MakePlan(t.Context(), tree, set, Options{By: []Key{ByCategory}, Conflict: ConflictRename, Copy: action == "copy", Now: time.Now()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range plan.Moves {
+				if action == "move" && i%2 == 0 { // as between file systems
+					plan.Moves[i].Action = journal.Move
+				}
+			}
+			res, err := Apply(t.Context(), j, plan, RunOptions{})
+			if err != nil || res.Moved != n || len(res.Problems) > 0 {
+				t.Fatalf("%+v, %v", res, err)
+			}
+			if files := len(snapshot(t, into)); files != n+2 {
+				t.Errorf("%d names in the destination", files)
+			}
+			o, err := j.Operation(t.Context(), "last")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res, err = Undo(t.Context(), j, o, UndoOptions{}); err != nil || len(res.Problems) > 0 {
+				t.Fatalf("%+v, %v", res, err)
+			}
+			if after := snapshot(t, path); !slices.Equal(before, after) {
+				t.Errorf("before %q\nafter %q", before, after)
+			}
+		})
+	}
+}
+
+func TestFolderCache(t *testing.T) {
+	_, path := tempFolder(t)
+	c := newFolderCache()
+	defer c.close()
+	first, err := c.get(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 * c.limit {
+		if _, err := c.get(mkdir(t, filepath.Join(path, fmt.Sprint(i)))); err != nil {
+			t.Fatal(err)
+		}
+		again, err := c.get(path) // asked for all the time, so it stays open
+		if err != nil || again != first {
+			t.Fatalf("after %d folders: %v, opened again: %v", i, err, again != first)
+		}
+		if len(c.open) > c.limit {
+			t.Fatalf("%d folders are open", len(c.open))
 		}
 	}
 }

@@ -212,10 +212,6 @@ func (f *folder) touch(atime, mtime int64) error {
 
 func resolveLinks(path string) (string, error) { return filepath.EvalSymlinks(path) }
 
-func isNoSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-}
-
 func isNotEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) }
 
 func (h *scanHandle) open(name string) (*os.File, error) { return openRead(h.fd, name) }

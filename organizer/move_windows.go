@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -574,11 +572,6 @@ func ownPermissions(h windows.Handle) bool {
 		}
 	}
 	return false
-}
-
-func isNoSpace(err error) bool {
-	return slices.ContainsFunc([]syscall.Errno{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED},
-		func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
 func isNotEmpty(err error) bool { return errors.Is(err, windows.ERROR_DIR_NOT_EMPTY) }

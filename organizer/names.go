@@ -22,9 +22,6 @@ func foldCase(name string) string {
 	return cases.Fold().String(name)
 }
 
-// foldForm is foldCase for file systems that also ignore how accents are composed.
-func foldForm(name string) string { return norm.NFC.String(foldCase(norm.NFC.String(name))) }
-
 // composed is what names have in common that differ only in how accents are composed.
 func composed(name string) string { return norm.NFC.String(name) }
 

@@ -65,7 +65,7 @@ func ntRoot(path string) (root string, parts []string, err error) {
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
-var errBadName = errors.New(`Windows allows no such name`)
+var errBadName = errors.New("no such name is allowed on Windows")
 
 // checkNTName refuses what the kernel would take for something else than one name in a folder: a path, a stream of a
 // file (report.txt:hidden), the folder itself or the one above.

@@ -84,9 +84,18 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
+// TooMany refuses a plan that moves more than it may.
+type TooMany struct {
+	Bytes       bool // it is about bytes, not files
+	Plan, Limit int64
+}
+
+func (e *TooMany) Error() string {
+	return fmt.Sprintf("the plan moves %d, the limit is %d", e.Plan, e.Limit)
+}
+
 // Errors that refuse a whole plan.
 var (
-	ErrTooMany  = errors.New("too many files")
 	ErrConflict = errors.New("names are taken at the destination")
 )
 
@@ -100,8 +109,8 @@ type Folder struct {
 	taken   map[string]bool
 	next    map[string]int // last number given to a name
 	listed  bool
-	blocked error // why it is no folder and cannot become one
-	also    bool  // needed although no file is put into it
+	blocked error  // why it is no folder and cannot become one
+	beside  uint32 // another folder that must be there with it, plus one
 }
 
 // Move is one file's way. Millions of them must fit in memory.
@@ -154,7 +163,7 @@ func (p *Plan) Target(m *Move) string { return filepath.Join(p.Folders[m.To].Pat
 
 // Aside reports whether a move only makes room: its file goes on to its place later in the plan.
 func (p *Plan) Aside(m *Move) bool {
-	return m.Name != 0 && strings.HasPrefix(p.Names[m.Name], asidePrefix)
+	return m.Name != 0 && IsAside(p.Names[m.Name])
 }
 
 // Source is the file that a move is about, under its name before the plan.
@@ -200,7 +209,7 @@ type planner struct {
 }
 
 // MakePlan says where the files of the tree belong. It reads the disk and changes nothing. Besides errors of ctx it
-// returns ErrTooMany and ErrConflict, each with what was too much.
+// returns *TooMany and ErrConflict, each with what was too much.
 func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Plan, error) {
 	p := newPlanner(tree, set, opt)
 	if err := p.categorize(ctx); err != nil {
@@ -527,10 +536,10 @@ func (p *planner) resolve() (*Plan, error) {
 		}
 	}
 	if n := p.Files(); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
-		return nil, fmt.Errorf("%w: the plan moves %d, the limit is %d", ErrTooMany, n, p.opt.MaxFiles)
+		return nil, &TooMany{false, n, p.opt.MaxFiles}
 	}
 	if n := p.Bytes(); p.opt.MaxBytes > 0 && n > p.opt.MaxBytes {
-		return nil, fmt.Errorf("%w: the plan moves %d bytes, the limit is %d", ErrTooMany, n, p.opt.MaxBytes)
+		return nil, &TooMany{true, n, p.opt.MaxBytes}
 	}
 	if len(leaving) > 0 {
 		p.order()
@@ -767,10 +776,11 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	if err != nil {
 		return Move{}, fmt.Errorf("find the trash for %s: %w", path, err)
 	}
-	if trash.Info != "" {
-		p.Folders[p.folder(trash.Info)].also = true
-	}
 	to := p.folder(trash.Files)
+	if trash.Info != "" {
+		info := p.folder(trash.Info)
+		p.Folders[to].beside = info + 1
+	}
 	f := &p.Folders[to]
 	if err := f.load(); err != nil && !errors.Is(err, fs.ErrPermission) { // macOS hides what is in it; a name that is taken is refused
 		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)

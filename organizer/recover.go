@@ -177,7 +177,7 @@ func (s *settler) touch(f *journal.Folder) {
 func (s *settler) count(step *journal.StepResult) {
 	s.touch(step.FromDir)
 	s.touch(step.ToDir)
-	if strings.HasPrefix(step.To, asidePrefix) {
+	if IsAside(step.To) {
 		return
 	}
 	if step.Action.Places() || step.Action == journal.Uncopy || step.Action == journal.Unlink {
@@ -258,14 +258,16 @@ func (s *settler) decide(step *journal.StepResult) journal.Outcome {
 		}
 		return outcome(journal.Done, "")
 	case journal.Link:
-		if hasSrc && hasDst && src.SameFile(dst.Identity) {
-			return outcome(journal.Done, "")
+		if hasSrc && hasDst && src.SameFile(dst.Identity) { // the file may have come from another disk: undo must know it
+			return journal.Outcome{State: journal.Done, Ino: dst.Ino, Born: dst.Born}
 		}
 		return outcome(journal.NotDone, "")
 	case journal.Move, journal.Copy:
 		return s.decideCopy(step, from, to, src, hasSrc, dst, hasDst)
 	}
 	switch {
+	case srcOurs && dstOurs && src.Ino != dst.Ino: // without stable inodes two files that are alike cannot be told apart
+		return outcome(journal.NotDone, "")
 	case srcOurs && dstOurs: // linked under the new name, not yet unlinked under the old
 		if err := to.unlink(step.To); err != nil {
 			return outcome(journal.Lost, "it has both names, and removing the new one failed: %v", err)
@@ -305,14 +307,16 @@ func (s *settler) ours(step *journal.StepResult, m meta, dir *journal.Folder) bo
 	if isDir(step.File.Mode) || isDir(m.Mode) {
 		return false
 	}
-	// Without stable inodes (FAT, some network file systems) only size and time are left; FAT counts in two seconds.
+	// Without stable inodes (FAT, some network file systems) only size and time are left.
 	h, err := s.cache.get(dir.Path)
 	if err != nil || step.File.Born != 0 && m.Born != 0 && h.volume() == dir.Volume {
 		return false
 	}
-	d := m.Mtime - step.File.Mtime
-	return m.Size == step.File.Size && -2e9 < d && d < 2e9
+	return m.Size == step.File.Size && sameTime(m.Mtime, step.File.Mtime)
 }
+
+// sameTime compares times of modification, of which FAT keeps every other second only.
+func sameTime(a, b int64) bool { return -2e9 < a-b && a-b < 2e9 }
 
 // decideCopy settles a step that copies content.
 func (s *settler) decideCopy(step *journal.StepResult, from, to *folder, src meta, hasSrc bool, dst meta, hasDst bool) journal.Outcome {
@@ -339,6 +343,8 @@ func (s *settler) decideCopy(step *journal.StepResult, from, to *folder, src met
 	switch {
 	case placed && step.Action == journal.Copy:
 		return outcome(journal.Done, "")
+	case placed && whole && (dst.Size != src.Size || !sameTime(dst.Mtime, src.Mtime)):
+		return outcome(journal.Lost, "the copy %s was edited before the original could be removed; both are kept", step.ToPath())
 	case placed && whole: // complete, but the original was not removed yet: the copy goes
 		if err := to.unlink(step.To); err != nil {
 			return outcome(journal.Lost, "it is in both places, and removing the copy failed: %v", err)
@@ -388,7 +394,7 @@ func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 					continue // gone, or not ours to read any more
 				}
 				for _, name := range names {
-					if strings.HasPrefix(name, tempPrefix) && !strings.HasPrefix(name, asidePrefix) {
+					if strings.HasPrefix(name, tempPrefix) && !IsAside(name) {
 						l := Leftover{Path: f.Path + "/" + name}
 						if m, err := lstat(l.Path); err == nil && isRegular(m.Mode) {
 							l.Bytes = m.Size

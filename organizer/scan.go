@@ -178,6 +178,9 @@ type ScanOptions struct {
 	Progress func(files int64)
 }
 
+// ErrPattern says that a glob is malformed.
+var ErrPattern = doublestar.ErrBadPattern
+
 // Scan reads the tree below root. It returns an error when root itself cannot be read; everything else that cannot be
 // is in Tree.Problems. It changes nothing.
 func Scan(ctx context.Context, root string, set *rules.Set, opt ScanOptions) (*Tree, error) {
@@ -187,7 +190,7 @@ func Scan(ctx context.Context, root string, set *rules.Set, opt ScanOptions) (*T
 	}
 	for _, g := range slices.Concat(opt.Include, opt.Exclude) {
 		if !doublestar.ValidatePattern(g) {
-			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
 	s := &scanner{opt: opt, set: set, root: root, young: opt.Now.Add(-opt.MinAge).UnixNano(), tree: &Tree{Roots: []string{root}}}

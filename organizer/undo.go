@@ -2,11 +2,14 @@ package organizer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -30,17 +33,22 @@ func Redo(ctx context.Context, j *journal.Journal, o journal.Operation, opt Undo
 	return reverse(ctx, j, o, false, opt)
 }
 
-// Preview yields the steps that Undo or Redo would carry out, with what would go wrong with each.
-func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) ([]journal.Step, []Problem, error) {
+// Preview yields the steps that Undo or Redo would carry out, with what would go wrong with each. Files that lie at the
+// paths in placed are taken to be there: undoing other operations first will bring them.
+func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, placed map[string]bool, opt UndoOptions) ([]journal.Step, []Problem, error) {
 	v, err := newReversal(ctx, j, o, undo, opt)
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]bool{}}
+	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]seenFolder{}}
 	defer r.cache.close()
 	var steps []journal.Step
 	for s := range v.steps(ctx) {
 		if !s.Action.Places() && s.Action != journal.Uncopy && s.Action != journal.Unlink {
+			steps = append(steps, s)
+			continue
+		}
+		if placed[s.FromPath()] {
 			steps = append(steps, s)
 			continue
 		}
@@ -80,7 +88,7 @@ type reversal struct {
 func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*reversal, error) {
 	for _, g := range opt.Only {
 		if !doublestar.ValidatePattern(g) {
-			return nil, fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
 	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}, unmade: map[string]journal.Step{}}
@@ -216,6 +224,12 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			}
 			m, ok := v.moved[s.No]
 			if undone := ok && m.undone; undone == v.undo {
+				if id, ok := v.remade[s.ToPath()]; ok && v.undo && s.Action == journal.Mkdir {
+					// Another undo has made the folder again for a file that passed through it.
+					if !yield(journal.Step{Action: journal.Rmdir, Ref: s.No, Label: s.Label, File: id, FromDir: one(s.ToDir), From: s.To}) {
+						return
+					}
+				}
 				if n := len(v.later); v.undo && s.Action == journal.Rmdir && m.cut && v.later[n-1].Status != journal.Completed {
 					v.halfMade[s.FromPath()] = s.Meta
 				}
@@ -229,6 +243,11 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 				FromDir: one(last.ToDir), From: last.To, ToDir: one(last.FromDir), To: last.From}
 			if t.Action == journal.Mkdir && s.Action == journal.Rmdir {
 				t.Meta = s.Meta
+			}
+			if ok && t.Action.Places() { // where it belongs, not where a conflict once sent it
+				if t.ToDir, t.To = one(s.ToDir), s.To; v.undo {
+					t.ToDir, t.To = one(s.FromDir), s.From
+				}
 			}
 			if !v.wanted(&s) {
 				if s.Action.Places() {
@@ -272,7 +291,9 @@ func (v *reversal) wanted(s *journal.StepResult) bool {
 	if !s.Action.Places() && s.Action != journal.Link {
 		return s.Action == journal.Mkdir // goes only if it is empty
 	}
-	return matchAny(v.opt.Only, v.o.Root, s.FromPath(), s.From) || matchAny(v.opt.Only, v.o.Root, s.ToPath(), s.To)
+	return slices.ContainsFunc(filepath.SplitList(v.o.Root), func(root string) bool {
+		return matchAny(v.opt.Only, root, s.FromPath(), s.From) || matchAny(v.opt.Only, root, s.ToPath(), s.To)
+	})
 }
 
 func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*Result, error) {
@@ -315,7 +336,11 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 		}
 		return nil
 	}
-	res, err := r.run(ctx, v.steps(ctx), last)
+	steps := v.steps(ctx)
+	if o.Status == journal.PartiallyUndone {
+		steps = r.without(steps) // what could not go back before is no reason for another operation
+	}
+	res, err := r.run(ctx, steps, last)
 	if err == nil && v.err != nil {
 		err = v.err
 	}
@@ -327,6 +352,27 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 		}
 	}
 	return res, err
+}
+
+// without leaves out, and reports, the steps whose files are gone or were replaced.
+func (r *runner) without(steps func(func(journal.Step) bool)) func(func(journal.Step) bool) {
+	return func(yield func(journal.Step) bool) {
+		for s := range steps {
+			if s.Action.Places() {
+				notes := len(r.res.Notes)
+				err := r.check(&s)
+				r.res.Notes = r.res.Notes[:notes] // they come again when the step is carried out
+				if errors.Is(err, errGone) || errors.Is(err, errReplaced) {
+					r.res.Skipped++
+					r.tell(&s, err)
+					continue
+				}
+			}
+			if !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 // status is what the operation has become.
@@ -373,13 +419,20 @@ func (v *reversal) folderTimes(ctx context.Context) (before map[string]journal.F
 	if after, err = v.j.FolderTimes(ctx, v.o); err != nil {
 		return nil, nil, err
 	}
-	for _, l := range v.later {
+	// What other operations changed since and took back again counts as unchanged; what they changed and left so does not.
+	since, err := v.j.Since(ctx, v.o.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, l := range since {
 		times, err := v.j.FolderTimes(ctx, l)
 		if err != nil {
 			return nil, nil, err
 		}
 		for path, t := range times {
-			after[path] = t
+			if after[path] = t; l.Undoes == 0 && l.Status != journal.Undone {
+				delete(before, path)
+			}
 		}
 	}
 	return before, after, nil
@@ -602,33 +655,60 @@ type Place struct {
 	Step      journal.StepResult
 }
 
-// Where searches the journal for files by name or glob (of names, or with a slash of paths) and calls found with each
-// move of each, newest first, until it returns false.
-func Where(ctx context.Context, j *journal.Journal, patterns []string, found func(Place) bool) error {
+// Where follows files through the journal that are found by name or glob (of names, or with a slash of paths): the
+// stops of each, oldest first, and the files in the order of their last stops.
+func Where(ctx context.Context, j *journal.Journal, patterns []string) ([][]Place, error) {
 	for _, g := range patterns {
 		if !doublestar.ValidatePattern(g) {
-			return fmt.Errorf("glob %q: %w", g, doublestar.ErrBadPattern)
+			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
 	all, err := j.Since(ctx, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		for s, err := range j.Steps(ctx, all[i], true) {
+	var ways [][]Place
+	at := map[place]int{} // which file is where by now
+	for _, o := range all {
+		aside := map[place]journal.StepResult{} // swapped files on their way
+		for s, err := range j.Steps(ctx, o, false) {
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if !s.Action.Places() || s.State != journal.Done {
 				continue
 			}
-			if (matchName(patterns, s.FromPath(), s.From) || matchName(patterns, s.ToPath(), s.To)) && !found(Place{all[i], s}) {
-				return nil
+			from, to := place{s.FromDir.Path, s.From}, place{s.ToDir.Path, s.To}
+			if IsAside(s.To) {
+				aside[to] = s
+				continue
 			}
+			if first, ok := aside[from]; ok {
+				from = place{first.FromDir.Path, first.From}
+				s.FromDir, s.From = first.FromDir, first.From
+			}
+			i, ok := at[from]
+			switch {
+			case ok && s.Action != journal.Copy:
+				delete(at, from)
+				ways[i] = append(ways[i], Place{o, s})
+			case ok || matchName(patterns, s.FromPath(), s.From) || matchName(patterns, s.ToPath(), s.To):
+				i = len(ways)
+				ways = append(ways, []Place{{o, s}})
+			default:
+				continue
+			}
+			at[to] = i
 		}
 	}
-	return nil
+	slices.SortStableFunc(ways, func(a, b []Place) int {
+		return cmp.Compare(a[len(a)-1].Operation.ID, b[len(b)-1].Operation.ID)
+	})
+	return ways, nil
 }
+
+// IsAside reports whether a name is one that a file bears only while it makes room for another in a swap.
+func IsAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
 
 func matchName(patterns []string, path, name string) bool {
 	for _, g := range patterns {
