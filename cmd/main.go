@@ -89,6 +89,7 @@ type pipe struct {
 	w      io.Writer
 	used   atomic.Bool // something was written
 	closed atomic.Bool
+	failed atomic.Bool // a write went wrong, as on a full disk
 }
 
 func (p *pipe) Write(b []byte) (int, error) {
@@ -101,6 +102,9 @@ func (p *pipe) Write(b []byte) (int, error) {
 		p.closed.Store(true)
 		return len(b), nil
 	}
+	if err != nil {
+		p.failed.Store(true)
+	}
 	return n, err
 }
 
@@ -109,6 +113,9 @@ func (a *app) main(args []string) int {
 	defer cancel()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it, and so does forg then
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(signals)
 	go func() {
 		for s := range signals {
@@ -125,6 +132,10 @@ func (a *app) main(args []string) int {
 	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
+		if out, ok := a.out.(*pipe); ok && out.failed.Load() {
+			a.complain(errors.New("the result could not be written to standard output"))
+			return exitPartial
+		}
 		return exitOK
 	}
 	var exit *exitError

@@ -466,6 +466,8 @@ func leftText(reason organizer.Reason, n int64) string {
 		case organizer.LeftPartial, organizer.LeftDuplicate, organizer.LeftFolderBundle, organizer.LeftDestination, organizer.LeftSymlink,
 			organizer.LeftSpecial, organizer.LeftSystem:
 			text += "s"
+		case organizer.LeftLinked:
+			text = "hard links to another file system"
 		case organizer.LeftProject:
 			text = "projects or repositories"
 		}

@@ -64,6 +64,7 @@ type runner struct {
 	remade  map[string]folderAttributes
 	unmade  map[string]journal.Step // folders that could not be made
 	made    bool                    // a folder was
+	notMade map[string]error        // folders that could not be made, and why
 	dropped map[int64]bool          // units of which a member failed
 	unit    []journal.Step          // members of the current unit that were carried out
 	sameAs  map[int64]string        // steps that remove a duplicate: the file it must equal
@@ -84,7 +85,7 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 	return &runner{
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
 		seen: map[*journal.Folder]seenFolder{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{},
-		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, sameAs: map[int64]string{},
+		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, sameAs: map[int64]string{}, notMade: map[string]error{},
 	}, nil
 }
 
@@ -432,6 +433,9 @@ func (r *runner) dir(f *journal.Folder) (*folder, error) {
 	h, err := r.cache.get(f.Path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
+			if why := r.notMade[f.Path]; why != nil {
+				return nil, fmt.Errorf("make folder %s: %w", f.Path, why)
+			}
 			return nil, fmt.Errorf("open folder %s: %w", f.Path, errNoFolder)
 		}
 		return nil, fmt.Errorf("open folder %s: %w", f.Path, err)
@@ -720,6 +724,9 @@ func (r *runner) fail(s *journal.Step, err error) {
 		r.res.Failed++
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Failed, Err: err.Error()})
 	}
+	if s.Action == journal.Mkdir {
+		r.notMade[s.ToPath()] = err
+	}
 	r.tell(s, err)
 	if s.Unit != 0 {
 		r.dropUnit(s.Unit)
@@ -829,6 +836,9 @@ func (r *runner) finish(ctx context.Context, last func(*journal.Finish) error) e
 			if h, err := r.cache.get(path); err == nil {
 				if m, err := h.self(); err == nil {
 					f.Folders = append(f.Folders, journal.FolderTime{Path: path, Mtime: m.Mtime})
+					if id, _, err := statDir(path); err != nil || id.Ino != m.Ino {
+						r.res.Notes = append(r.res.Notes, Problem{path, fmt.Errorf("folder %s was moved away while forg worked in it; undo finds its files when it is back", path)})
+					}
 				}
 			}
 		}

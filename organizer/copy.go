@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/zeebo/blake3"
 
@@ -103,6 +104,20 @@ func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen b
 			continue
 		}
 		r.changed(c.step)
+	}
+	for _, c := range ready { // one that could not get its name keeps its companions back
+		if c.err != nil && c.step.Unit != 0 {
+			r.dropped[c.step.Unit] = true
+		}
+	}
+	for _, c := range ready {
+		if c.err == nil && c.step.Unit != 0 && r.dropped[c.step.Unit] {
+			if c.err = errCompanion; r.removeCopy(c) != nil {
+				c.err = nil // somebody has edited it by now: then it stays, and its original goes or is reported
+				continue
+			}
+			r.skip(c.step, errCompanion)
+		}
 	}
 	if !r.syncTargets(ready) {
 		return
@@ -316,11 +331,11 @@ func (r *runner) removeOriginal(c *copying) {
 		now, err = from.stat(s.From)
 	}
 	there := err == nil
-	if there && (!now.SameFile(c.was.Identity) || now.Size != c.was.Size || now.Mtime != c.was.Mtime) {
+	if there && (!sameContent(now, c.was) || now.Ctime != c.was.Ctime) {
 		err = errChanged
 	}
 	if err == nil {
-		err = from.unlink(s.From)
+		err = unlinkAside(from, s.From, c.temp+oldSuffix, c.was)
 	}
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, errNoFolder): // gone already: then ours is the last one
@@ -333,6 +348,34 @@ func (r *runner) removeOriginal(c *copying) {
 		}
 		r.fail(s, err)
 	}
+}
+
+// oldSuffix ends the hidden name of an original that is about to be removed.
+const oldSuffix = "-old"
+
+func sameContent(a, b meta) bool {
+	return a.SameFile(b.Identity) && a.Size == b.Size && a.Mtime == b.Mtime
+}
+
+// unlinkAside removes the file that was, and no other: between a look at a name and its removal another program may put
+// another file there. So the file steps aside first, and what stepped aside is looked at again.
+func unlinkAside(dir *folder, name, aside string, was meta) error {
+	if err := renameNoReplace(dir, name, dir, aside); err != nil {
+		return err
+	}
+	now, err := dir.stat(aside)
+	if err == nil && !sameContent(now, was) {
+		err = errChanged
+	}
+	if err == nil {
+		err = dir.unlink(aside)
+	}
+	if err != nil {
+		if e := renameNoReplace(dir, aside, dir, name); e != nil {
+			return errors.Join(err, fmt.Errorf("it is at %s now: %w", filepath.Join(dir.path, aside), e))
+		}
+	}
+	return err
 }
 
 // removeCopy removes a copy that is in its place already, unless somebody has edited or replaced it.

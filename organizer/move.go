@@ -48,6 +48,7 @@ var (
 type meta struct {
 	journal.Identity
 	Atime int64
+	Ctime int64 // when anything of it last changed, in ns; 0 where that is not known
 	Nlink uint32
 	Dev   uint64
 	UID   uint32

@@ -37,7 +37,7 @@ func fstat(fd int) (meta, error) {
 // metaOf reads a stat. Where the file system has birth times, setting a time of modification before it moves it back
 // (utimes(2)), so a file whose times somebody else has set that way counts as another one: then undo goes by content.
 func metaOf(st *unix.Stat_t) meta {
-	m := meta{Atime: st.Atim.Nano(), Nlink: uint32(min(uint64(st.Nlink), 1<<32-1)), Dev: uint64(st.Dev), UID: st.Uid, GID: st.Gid, Flags: st.Flags}
+	m := meta{Atime: st.Atim.Nano(), Ctime: st.Ctim.Nano(), Nlink: uint32(min(uint64(st.Nlink), 1<<32-1)), Dev: uint64(st.Dev), UID: st.Uid, GID: st.Gid, Flags: st.Flags}
 	m.Ino, m.Size, m.Mtime, m.Mode, m.Born = st.Ino, st.Size, st.Mtim.Nano(), uint32(st.Mode), born(st)
 	return m
 }

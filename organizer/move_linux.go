@@ -51,7 +51,7 @@ func statx(fd int, name string, flags int) (meta, error) {
 	if err != nil {
 		return meta{}, err
 	}
-	m := meta{Atime: ns(st.Atime), Nlink: st.Nlink, Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), UID: st.Uid, GID: st.Gid}
+	m := meta{Atime: ns(st.Atime), Ctime: ns(st.Ctime), Nlink: st.Nlink, Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), UID: st.Uid, GID: st.Gid}
 	m.Ino, m.Size, m.Mtime, m.Mode = st.Ino, int64(st.Size), ns(st.Mtime), uint32(st.Mode)
 	if st.Mask&unix.STATX_BTIME != 0 {
 		m.Born = ns(st.Btime)

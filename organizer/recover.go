@@ -320,12 +320,20 @@ func sameTime(a, b int64) bool { return -2e9 < a-b && a-b < 2e9 }
 
 // decideCopy settles a step that copies content.
 func (s *settler) decideCopy(step *journal.StepResult, from, to *folder, src meta, hasSrc bool, dst meta, hasDst bool) journal.Outcome {
+	temp := tempName(s.uuid, step.No)
+	if _, _, aside, err := s.at(step.FromDir, temp+oldSuffix); err == nil && aside { // it stepped aside to be removed
+		if err := renameNoReplace(from, temp+oldSuffix, from, step.From); err != nil {
+			return outcome(journal.Lost, "the original is %s/%s: %v", from.path, temp+oldSuffix, err)
+		}
+		if _, src, hasSrc, err = s.at(step.FromDir, step.From); err != nil {
+			return outcome(journal.Lost, "cannot tell: %v", err)
+		}
+	}
 	made := journal.Identity{Ino: step.Ino, Born: step.Born}
 	copied := step.State == journal.Copied
 	srcOurs := hasSrc && src.SameFile(step.File)
 	whole := srcOurs && src.Size == step.File.Size && src.Mtime == step.File.Mtime
 	placed := copied && hasDst && dst.SameFile(made)
-	temp := tempName(s.uuid, step.No)
 	_, tmp, hasTemp, err := s.at(step.ToDir, temp)
 	if err != nil {
 		return outcome(journal.Lost, "cannot tell: %v", err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -452,7 +453,9 @@ func (r *runner) restoreTimes(before map[string]journal.Folder, after, now map[s
 			continue
 		}
 		if m, err := h.self(); err == nil && m.Ino == f.Ino {
-			r.notKept(path, h.touch(f.Atime, f.Mtime))
+			if err := h.touch(f.Atime, f.Mtime); !errors.Is(err, fs.ErrPermission) { // not ours: its owner alone could
+				r.notKept(path, err)
+			}
 			r.emptied[path] = &journal.Folder{Path: path} // so that its new time is noted
 		}
 		h.close()
