@@ -1,0 +1,424 @@
+package organizer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"forg/journal"
+)
+
+// The second half of planning: every move gets a name that is free, and a turn at which it finds it free.
+
+// resolve settles names: every move gets one that is free, or a reason to stay. Then it puts the moves into an order
+// in which each finds its place free.
+func (p *planner) resolve() (*Plan, error) {
+	leaving := p.leaving()
+	out := make([]Move, 0, len(p.Moves))
+	for i := 0; i < len(p.Moves); {
+		n := i + 1 // members of a unit follow each other
+		for n < len(p.Moves) && p.Moves[n].Unit != 0 && p.Moves[n].Unit == p.Moves[i].Unit {
+			n++
+		}
+		out = p.resolveUnit(p.Moves[i:n], leaving, out)
+		i = n
+	}
+	p.Moves = out
+	if p.opt.Conflict == ConflictFail {
+		for _, q := range p.Problems {
+			if errors.Is(q.Err, ErrConflict) {
+				return nil, q.Err
+			}
+		}
+	}
+	if n := p.Files(); p.opt.MaxFiles > 0 && n > p.opt.MaxFiles {
+		return nil, &TooMany{false, n, p.opt.MaxFiles}
+	}
+	if n := p.Bytes(); p.opt.MaxBytes > 0 && n > p.opt.MaxBytes {
+		return nil, &TooMany{true, n, p.opt.MaxBytes}
+	}
+	if len(leaving) > 0 {
+		p.order()
+	}
+	if p.opt.PruneEmpty && !p.opt.Copy {
+		p.prune()
+	}
+	return p.Plan, nil
+}
+
+type place struct{ dir, name string }
+
+// leaving are the names that moves free, in folders that moves also fill. There are rarely any.
+func (p *planner) leaving() map[place]bool {
+	if p.opt.Copy {
+		return nil
+	}
+	filled := map[string]bool{}
+	for i := range p.Moves {
+		filled[p.Folders[p.Moves[i].To].Path] = true
+	}
+	var out map[place]bool
+	var last uint32 = 1<<32 - 1
+	var hot bool
+	for i := range p.Moves {
+		d := p.Tree.DirOf(p.Moves[i].File)
+		if d != last {
+			last, hot = d, filled[p.Tree.Dirs[d].Path]
+		}
+		if hot && p.Moves[i].Action != journal.Link {
+			if out == nil {
+				out = map[place]bool{}
+			}
+			out[place{p.Tree.Dirs[d].Path, p.Tree.Name(p.Moves[i].File)}] = true
+		}
+	}
+	return out
+}
+
+// resolveUnit finds names for moves that stay together: one number for all of them, or all of them stay.
+func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) []Move {
+	stay := func(why Reason) []Move {
+		for i := range unit {
+			p.leave(unit[i].File, why)
+		}
+		return out
+	}
+	worst := 0 // highest number that any of them needs
+	var inWay []string
+	for i := range unit {
+		m := &unit[i]
+		if m.Action == journal.Trash {
+			continue // its name was found with it
+		}
+		to := &p.Folders[m.To]
+		if to.blocked != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("move %s to %s: %w", p.Tree.Path(m.File), to.Path, to.blocked)})
+			return out
+		}
+		if err := to.load(); err != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("list folder %s: %w", to.Path, cause(err))})
+			return out
+		}
+		name := p.Name(m)
+		if to.Dev != 0 && !p.opt.Copy && to.Dev != p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev {
+			f := p.Tree.File(m.File)
+			if f.Nlink > 1 {
+				return stay(LeftLinked) // as a copy it would no longer be one file with its other names
+			}
+			if isDir(f.Mode) {
+				p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), errors.New("a folder cannot move to another file system with its page: both stay")})
+				return out
+			}
+			if m.Action == journal.Rename {
+				m.Action = journal.Move
+			}
+		}
+		if !to.taken[to.key(name)] || leaving[place{to.Path, name}] && !p.claimed(to, name) {
+			continue
+		}
+		path := filepath.Join(to.Path, name)
+		there, err := lstat(path)
+		ours := err != nil || p.claimed(to, name) // claimed by this very run: its files never replace each other
+		switch {
+		case p.opt.Copy && p.copied(m, to):
+			return stay(NotLeft)
+		case p.opt.Conflict == ConflictSkip:
+			return stay(LeftConflict)
+		case p.opt.Conflict == ConflictFail:
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("%w: %s", ErrConflict, path)})
+			return out
+		case p.opt.Conflict == ConflictRename || ours:
+			worst = max(worst, p.nextFree(to, name))
+			continue
+		case !isRegular(there.Mode):
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("overwrite %s: it is not a regular file, and only files give way to files", path)})
+			return out
+		case p.opt.Conflict == ConflictNewer && p.Tree.File(m.File).Mtime <= there.Mtime:
+			return stay(LeftConflict)
+		case p.opt.Trash == nil:
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("overwrite %s: there is no trash for it here", path)})
+			return out
+		}
+		inWay = append(inWay, path)
+	}
+	if worst > 0 { // one number that is free for all
+		for n := worst; ; n++ {
+			if !slices.ContainsFunc(unit, func(m Move) bool {
+				to := &p.Folders[m.To]
+				return m.Action != journal.Trash && to.taken[to.key(p.numbered(p.Name(&m), n))]
+			}) {
+				worst = n
+				break
+			}
+		}
+	}
+	for _, path := range inWay {
+		m, err := p.trashMove(path)
+		if err != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(unit[0].File), err})
+			return out
+		}
+		m.Unit = unit[0].Unit
+		out = append(out, m)
+	}
+	for _, m := range unit {
+		if m.Action == journal.Trash {
+			out = append(out, m)
+			continue
+		}
+		to := &p.Folders[m.To]
+		if worst > 0 {
+			name := p.Name(&m)
+			to.next[to.key(name)] = worst
+			p.rename(&m, p.numbered(name, worst))
+		}
+		to.taken[to.key(p.Name(&m))] = true
+		if leaving != nil || len(inWay) > 0 {
+			p.claim(to, p.Name(&m))
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// claim and claimed tell a name that a move of this plan takes from one that only the disk has, for the few folders
+// that are both left and filled, and for names that a file of the disk gives up.
+func (p *planner) claim(f *Folder, name string)        { f.taken["\x00"+f.key(name)] = true }
+func (p *planner) claimed(f *Folder, name string) bool { return f.taken["\x00"+f.key(name)] }
+
+func (p *planner) rename(m *Move, name string) {
+	m.Name = uint32(len(p.Names))
+	p.Names = append(p.Names, name)
+}
+
+// nextFree is the smallest number above those given so far that makes the name free.
+func (p *planner) nextFree(to *Folder, name string) int {
+	n := max(to.next[to.key(name)]+1, 2)
+	for to.taken[to.key(p.numbered(name, n))] {
+		n++
+	}
+	to.next[to.key(name)] = n - 1
+	return n
+}
+
+func (p *planner) numbered(name string, n int) string {
+	stem, ext := p.set.Split(name)
+	return numberedName(stem, ext, n)
+}
+
+const maxName = 255 // bytes, of every file system in use
+
+// numberedName is "stem (n).ext", cut to 255 bytes on a character boundary with number and extension kept.
+func numberedName(stem, ext string, n int) string {
+	return fitName(stem, " ("+strconv.Itoa(n)+")", ext, maxName)
+}
+
+// fitName is the stem, cut on a character boundary so that all is at most limit bytes long, the tail and the extension.
+func fitName(stem, tail, ext string, limit int) string {
+	if ext != "" {
+		tail += "." + ext
+	}
+	if over := len(stem) + len(tail) - limit; over > 0 {
+		cut := max(len(stem)-over, 0)
+		for cut > 0 && !utf8.RuneStart(stem[cut]) {
+			cut--
+		}
+		stem = stem[:cut]
+	}
+	return stem + tail
+}
+
+// add makes a file outside the scan part of the tree, so that a plan can move it.
+func (t *Tree) add(path string, m meta, dev uint64) Ref {
+	dir := filepath.Dir(path)
+	d := Dir{Path: dir, ID: journal.Folder{Path: dir}, Dev: dev}
+	if id, dv, err := statDir(dir); err == nil {
+		d.ID, d.Dev = id, dv
+	}
+	return t.addIn(d, filepath.Base(path), m)
+}
+
+func (t *Tree) addIn(d Dir, name string, m meta) Ref {
+	d.first = uint32(len(t.chunks))
+	t.Dirs = append(t.Dirs, d)
+	c := &chunk{dir: uint32(len(t.Dirs) - 1), names: []byte(name + "\x00")}
+	c.files = []File{{Ino: m.Ino, Size: m.Size, Mtime: m.Mtime, Born: m.Born, Mode: uint16(m.Mode), Nlink: uint16(min(m.Nlink, 0xffff)), len: uint16(len(name))}}
+	t.chunks = append(t.chunks, c)
+	return Ref{chunk: d.first}
+}
+
+// trashMove takes the file at path, which lies outside the tree, to the trash.
+func (p *planner) trashMove(path string) (Move, error) {
+	st, err := lstat(path)
+	if err != nil {
+		return Move{}, fmt.Errorf("look at %s: %w", path, err)
+	}
+	r := p.Tree.add(path, st, 0)
+	p.growKinds()
+	return p.toTrash(r)
+}
+
+// growKinds makes room for files that were added to the tree.
+func (p *planner) growKinds() {
+	for len(p.kinds) < len(p.Tree.chunks) {
+		p.kinds = append(p.kinds, make([]uint16, len(p.Tree.chunks[len(p.kinds)].files)))
+	}
+}
+
+// toTrash is the move that takes a file of the tree to the trash of its file system.
+func (p *planner) toTrash(r Ref) (Move, error) {
+	path := p.Tree.Path(r)
+	trash, err := p.opt.Trash(&p.Tree.Dirs[p.Tree.DirOf(r)])
+	if err != nil {
+		return Move{}, fmt.Errorf("find the trash for %s: %w", path, err)
+	}
+	to := p.folder(trash.Files)
+	if trash.Info != "" {
+		info := p.folder(trash.Info)
+		p.Folders[to].beside = info + 1
+	}
+	f := &p.Folders[to]
+	if err := f.load(); err != nil && !errors.Is(err, fs.ErrPermission) { // macOS hides what is in it; a name that is taken is refused
+		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)
+	}
+	m := Move{File: r, To: to, Action: journal.Trash, Label: p.label("Trash")}
+	name := trashName(path)
+	if f.taken[f.key(name)] {
+		name = p.numbered(name, p.nextFree(f, name))
+	}
+	if name != p.Tree.Name(r) {
+		p.rename(&m, name)
+	}
+	f.taken[f.key(p.Name(&m))] = true
+	return m, nil
+}
+
+// copied reports whether an earlier run has copied the file, under its name or a numbered one.
+func (p *planner) copied(m *Move, to *Folder) bool {
+	size := p.Tree.File(m.File).Size
+	for n := 1; ; n++ {
+		name := p.Name(m)
+		if n > 1 {
+			name = p.numbered(name, n)
+		}
+		if !to.taken[to.key(name)] {
+			return false
+		}
+		path := filepath.Join(to.Path, name)
+		if there, err := lstat(path); err == nil && isRegular(there.Mode) && there.Size == size {
+			if same, err := sameBytes(p.Tree.Path(m.File), path); err == nil && same {
+				return true
+			}
+		}
+	}
+}
+
+// asideName is a name of ours that is free in a folder.
+func (p *planner) asideName(dir string) string {
+	for n := len(p.Names); ; n++ {
+		name := asidePrefix + strconv.Itoa(n)
+		if _, err := lstat(filepath.Join(dir, name)); err != nil {
+			return name
+		}
+	}
+}
+
+// order puts every move after the one that frees its place, and breaks circles with a name of ours in between.
+func (p *planner) order() {
+	from := map[place]int{}
+	for i := range p.Moves {
+		m := &p.Moves[i]
+		if m.Action == journal.Link { // it frees no name
+			continue
+		}
+		d := &p.Tree.Dirs[p.Tree.DirOf(m.File)]
+		from[place{d.Path, p.Tree.Name(m.File)}] = i
+	}
+	const (
+		white = iota
+		grey
+		black
+	)
+	colour := make([]uint8, len(p.Moves))
+	out := make([]Move, 0, len(p.Moves))
+	var late []Move
+	for i := range p.Moves {
+		var chain []int
+		for j := i; colour[j] == white; {
+			colour[j] = grey
+			chain = append(chain, j)
+			next, ok := from[place{p.Folders[p.Moves[j].To].Path, p.Name(&p.Moves[j])}]
+			if !ok || next == j || colour[next] == black {
+				break
+			}
+			if colour[next] == grey && next == chain[0] { // a circle: its first file steps aside
+				m := p.Moves[next]
+				aside := m
+				aside.To = p.folder(p.Tree.Dirs[p.Tree.DirOf(m.File)].Path)
+				p.rename(&aside, p.asideName(p.Folders[aside.To].Path))
+				out = append(out, aside)
+				// The rest of its way begins at that name: it is the same file under another ref.
+				f := *p.Tree.File(m.File)
+				m.File = p.Tree.add(filepath.Join(p.Folders[aside.To].Path, p.Name(&aside)),
+					meta{Identity: identity(&f), Nlink: uint32(f.Nlink)}, p.Folders[aside.To].Dev)
+				if m.Name == 0 {
+					p.rename(&m, p.Tree.Name(p.Moves[next].File))
+				}
+				p.aside[m.File] = aside.File
+				late = append(late, m)
+				colour[next] = black
+				break
+			}
+			j = next
+		}
+		for k := len(chain) - 1; k >= 0; k-- {
+			if colour[chain[k]] != black {
+				out = append(out, p.Moves[chain[k]])
+				colour[chain[k]] = black
+			}
+		}
+		out = append(out, late...)
+		late = late[:0]
+	}
+	p.Moves = out
+}
+
+// prune lists the folders that the plan empties, deepest first.
+func (p *planner) prune() {
+	gone := make([]int, len(p.Tree.Dirs)) // entries that leave each folder
+	at := map[string]int{}
+	for i := range p.Tree.Dirs {
+		at[p.Tree.Dirs[i].Path] = i
+	}
+	for i := range p.Moves {
+		gone[p.Tree.DirOf(p.Moves[i].File)]++
+	}
+	byDepth := make([]int, 0, len(p.Tree.Dirs))
+	for i := range p.Tree.Dirs {
+		byDepth = append(byDepth, i)
+	}
+	slices.SortStableFunc(byDepth, func(a, b int) int {
+		return cmp.Compare(len(p.Tree.Dirs[b].Path), len(p.Tree.Dirs[a].Path))
+	})
+	filled := map[string]bool{}
+	for i := range p.Moves {
+		for path := p.Folders[p.Moves[i].To].Path; !filled[path]; path = filepath.Dir(path) {
+			filled[path] = true
+		}
+	}
+	for _, i := range byDepth {
+		d := &p.Tree.Dirs[i]
+		if d.IsRoot || d.Left != NotLeft || gone[i] == 0 || gone[i] < d.Names || filled[d.Path] {
+			continue
+		}
+		p.Prune = append(p.Prune, uint32(i))
+		if up, ok := at[filepath.Dir(d.Path)]; ok {
+			gone[up]++
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package organizer
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"forg/journal"
+)
+
+// steps turns a plan into steps, in order: folders to make, moves, folders to remove.
+func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
+	return func(yield func(journal.Step) bool) {
+		folders := make([]*journal.Folder, len(p.Folders))
+		made := make(map[string]*journal.Folder, len(p.Folders))
+		index := make(map[string]int, len(p.Folders))
+		for i := range p.Folders {
+			folders[i] = &p.Folders[i].ID
+			made[p.Folders[i].Path] = folders[i]
+			index[p.Folders[i].Path] = i
+		}
+		need := make([]bool, len(p.Folders))
+		require := func(at int) { // it and what is missing above it
+			for ok := true; ok && !need[at] && !p.Folders[at].Exists; {
+				need[at] = true
+				at, ok = index[filepath.Dir(p.Folders[at].Path)]
+			}
+		}
+		for i := range p.Moves {
+			to := int(p.Moves[i].To)
+			require(to)
+			if b := p.Folders[to].beside; b != 0 {
+				require(int(b - 1))
+			}
+		}
+		order := make([]int, 0, len(p.Folders))
+		for i := range p.Folders {
+			if need[i] {
+				order = append(order, i)
+			}
+		}
+		slices.SortFunc(order, func(a, b int) int { return strings.Compare(p.Folders[a].Path, p.Folders[b].Path) })
+		for _, i := range order {
+			f := &p.Folders[i]
+			up := made[filepath.Dir(f.Path)]
+			if up == nil {
+				up = &journal.Folder{Path: filepath.Dir(f.Path)}
+			}
+			if !yield(journal.Step{Action: journal.Mkdir, ToDir: up, To: filepath.Base(f.Path), File: journal.Identity{Mode: f.perm()}}) {
+				return
+			}
+		}
+		placed := map[Ref]*Move{}
+		if len(p.SameAs) > 0 {
+			for i := range p.Moves {
+				if p.Moves[i].Action != journal.Link { // a link's file is its original, which goes its own way
+					placed[p.Moves[i].File] = &p.Moves[i]
+				}
+			}
+		}
+		for i := range p.Moves {
+			m := &p.Moves[i]
+			dir, name := p.from(m, placed, made)
+			s := journal.Step{Action: m.Action, FromDir: dir, From: name, ToDir: folders[m.To], To: p.Name(m),
+				File: identity(p.Tree.File(m.File)), Label: p.Labels[m.Label], Unit: int64(m.Unit)}
+			if original, ok := p.SameAs[m.File]; ok && m.Action == journal.Trash {
+				path := p.Tree.Path(original)
+				if to := placed[original]; to != nil {
+					path = p.Target(to)
+				}
+				sameAs[int64(i)] = path
+				s.Ref = -1 - int64(i) // the runner turns it into the step's number
+			}
+			if !yield(s) {
+				return
+			}
+		}
+		for _, i := range p.Prune {
+			d := &p.Tree.Dirs[i]
+			if !yield(journal.Step{Action: journal.Rmdir, FromDir: parentOf(p.Tree, d.Path, made), From: filepath.Base(d.Path),
+				File: journal.Identity{Ino: d.ID.Ino}, Label: "Prune", Meta: attributesOf(d)}) {
+				return
+			}
+		}
+	}
+}
+
+// from is where a move takes its file from: its place in the tree or, for a hard link, where its original has gone.
+func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Folder) (*journal.Folder, string) {
+	if m.Action == journal.Link {
+		if to := placed[m.File]; to != nil {
+			return &p.Folders[to.To].ID, p.Name(to)
+		}
+	}
+	d := &p.Tree.Dirs[p.Tree.DirOf(m.File)]
+	if f, ok := made[d.Path]; ok { // one folder, one value, or it would be journaled twice
+		return f, p.Tree.Name(m.File)
+	}
+	made[d.Path] = &d.ID
+	return &d.ID, p.Tree.Name(m.File)
+}
+
+func parentOf(t *Tree, path string, made map[string]*journal.Folder) *journal.Folder {
+	up := filepath.Dir(path)
+	if f, ok := made[up]; ok {
+		return f
+	}
+	f := &journal.Folder{Path: up}
+	if id, _, err := statDir(up); err == nil {
+		*f = id
+	}
+	made[up] = f
+	return f
+}

@@ -1,0 +1,161 @@
+package organizer
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"forg/journal"
+)
+
+// What the journal tells of files: where they went, and which of them a person has taken back.
+
+// UndoneFiles remembers which files an undo has put back, and from which folder. What a person took back is not moved
+// there again by itself.
+func UndoneFiles(ctx context.Context, j *journal.Journal, roots []string) (func(dir, name string, f journal.Identity) (string, bool), error) {
+	ops, err := j.UndoneOperations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type back struct {
+		id   journal.Identity
+		from string
+	}
+	files := map[place][]back{}
+	for _, o := range ops {
+		near := func(root string) bool {
+			return slices.ContainsFunc(filepath.SplitList(o.Root), func(r string) bool { return within(r, root) || within(root, r) })
+		}
+		if !slices.ContainsFunc(roots, near) {
+			continue
+		}
+		moved, _, err := movedSince(ctx, j, o)
+		if err != nil {
+			return nil, err
+		}
+		for s, err := range j.Steps(ctx, o, false) {
+			if err != nil {
+				return nil, err
+			}
+			m, ok := moved[s.No]
+			if !ok || !m.undone || !s.Action.Places() || s.Action == journal.Copy {
+				continue
+			}
+			id := m.File
+			if m.Ino != 0 {
+				id.Ino, id.Born = m.Ino, m.Born
+			}
+			key := place{m.ToDir.Path, m.To}
+			files[key] = append(files[key], back{id, s.ToDir.Path})
+		}
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	return func(dir, name string, f journal.Identity) (string, bool) {
+		all := files[place{dir, name}]
+		for i := len(all) - 1; i >= 0; i-- {
+			if all[i].id.SameFile(f) || all[i].id.Size == f.Size && all[i].id.Mtime == f.Mtime {
+				return all[i].from, true
+			}
+		}
+		return "", false
+	}, nil
+}
+
+// Place is one stop on a file's way.
+type Place struct {
+	Operation journal.Operation
+	Step      journal.StepResult
+}
+
+// Where follows files through the journal that are found by name or glob (of names, or with a slash of paths): the
+// stops of each, oldest first, and the files in the order of their last stops.
+func Where(ctx context.Context, j *journal.Journal, patterns []string) ([][]Place, error) {
+	for _, g := range patterns {
+		if !doublestar.ValidatePattern(g) {
+			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
+		}
+	}
+	all, err := j.Since(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	var ways [][]Place
+	at := map[place]int{} // which file is where by now
+	for _, o := range all {
+		aside := map[place]journal.StepResult{} // swapped files on their way
+		for s, err := range j.Steps(ctx, o, false) {
+			if err != nil {
+				return nil, err
+			}
+			if !s.Action.Places() || s.State != journal.Done {
+				continue
+			}
+			from, to := place{s.FromDir.Path, s.From}, place{s.ToDir.Path, s.To}
+			if IsAside(s.To) {
+				aside[to] = s
+				continue
+			}
+			if first, ok := aside[from]; ok {
+				from = place{first.FromDir.Path, first.From}
+				s.FromDir, s.From = first.FromDir, first.From
+			}
+			i, ok := at[from]
+			switch {
+			case ok && s.Action != journal.Copy:
+				delete(at, from)
+				ways[i] = append(ways[i], Place{o, s})
+			case ok || matchName(patterns, s.FromPath(), s.From) || matchName(patterns, s.ToPath(), s.To):
+				i = len(ways)
+				ways = append(ways, []Place{{o, s}})
+			default:
+				continue
+			}
+			at[to] = i
+		}
+	}
+	slices.SortStableFunc(ways, func(a, b []Place) int {
+		return cmp.Compare(a[len(a)-1].Operation.ID, b[len(b)-1].Operation.ID)
+	})
+	return ways, nil
+}
+
+// IsAside reports whether a name is one that a file bears only while it makes room for another in a swap.
+func IsAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
+
+func matchName(patterns []string, path, name string) bool {
+	for _, g := range patterns {
+		target := name
+		if filepath.IsAbs(g) {
+			target = path
+		} else if filepath.Base(g) != g {
+			g, target = "/**/"+g, filepath.ToSlash(path)
+		}
+		if target == g {
+			return true
+		}
+		if ok, _ := doublestar.Match(g, target); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Exists reports whether the file that a step placed is still there.
+func (p Place) Exists() bool {
+	m, err := lstat(p.Step.ToPath())
+	if err != nil {
+		return false
+	}
+	id := p.Step.File
+	if p.Step.Ino != 0 {
+		id.Ino, id.Born = p.Step.Ino, p.Step.Born
+	}
+	return m.SameFile(id) || m.Size == id.Size && m.Mtime == id.Mtime
+}
