@@ -197,11 +197,21 @@ type jsonMove struct {
 	To        string `json:"to"`
 	ToBytes   []byte `json:"to_bytes,omitempty"`
 	Category  string `json:"category,omitempty"`
-	Rule      string `json:"rule,omitempty"`
+	Rule      string `json:"rule,omitempty"` // which rule decided
 	Action    string `json:"action,omitempty"`
 	State     string `json:"state,omitempty"`
 	Error     string `json:"error,omitempty"`
 	Bytes     int64  `json:"bytes"`
+}
+
+// builtinRule is the rule of files that the built-in categories placed.
+const builtinRule = "built-in"
+
+// organizedJSON is a move of organize.
+func organizedJSON(from, to, category string, action journal.Action, bytes int64) jsonMove {
+	m := moveJSON(from, to, category, action, bytes)
+	m.Rule = builtinRule
+	return m
 }
 
 func moveJSON(from, to, label string, action journal.Action, bytes int64) jsonMove {
@@ -327,7 +337,7 @@ func (r *organizeReport) planned() error {
 		size := r.plan.Tree.File(m.File).Size
 		r.add(r.plan.Labels[m.Label], size)
 		if o != nil {
-			o.item(moveJSON(r.plan.Tree.Path(r.plan.Source(m)), r.plan.Target(m), r.plan.Labels[m.Label], m.Action, size))
+			o.item(organizedJSON(r.plan.Tree.Path(r.plan.Source(m)), r.plan.Target(m), r.plan.Labels[m.Label], m.Action, size))
 		}
 	}
 	if o != nil {
@@ -502,7 +512,7 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 		}
 		r.add(s.Label, s.File.Size)
 		if o != nil {
-			o.item(moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
+			o.item(organizedJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
 		}
 	}
 	res, err := organizer.Apply(ctx, j, r.plan, opt)
