@@ -255,6 +255,11 @@ func (r *runner) carryOut(ctx context.Context, steps []journal.Step) {
 			surprised = append(surprised, *s)
 			continue
 		}
+		if errors.Is(err, errExists) && len(surprised) > 0 { // it may wait for the place of one that is yet to be copied
+			r.copyAll(ctx, surprised, true)
+			surprised = surprised[:0]
+			err = r.carryOne(s)
+		}
 		r.settleStep(s, err)
 	}
 	flush()
