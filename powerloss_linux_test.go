@@ -37,7 +37,7 @@ import (
 // It needs root with loop mounts, and on Debian the packages user-mode-linux, dmsetup, kmod, e2fsprogs and mount:
 //
 //	apt-get install -y user-mode-linux dmsetup kmod e2fsprogs mount
-//	go test -run TestPowerLoss -v .                                               # about 60 moments
+//	go test -run TestPowerLoss -v .                                               # about 90 moments
 //	FORG_POWERLOSS_POINTS=1000 go test -run TestPowerLoss -v -timeout 30m .       # the full run
 //
 // The device number of the disk here is not the one it had in the guest, as it may be after any restart; its file
