@@ -342,7 +342,7 @@ func (a *app) whereJSON(ways [][]organizer.Place) error {
 			At        string `json:"at"`
 			jsonMove
 		}
-		path, raw := exactPath(way[0].Step.ToPath())
+		path, raw := organizer.ExactPath(way[0].Step.ToPath())
 		out := struct {
 			Path      string `json:"path"`
 			PathBytes []byte `json:"path_bytes,omitempty"`

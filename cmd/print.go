@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 
@@ -138,14 +137,6 @@ func (a *app) tildeList(list string) string {
 	return strings.Join(parts, ", ")
 }
 
-// exactPath is a path in JSON: text, and its bytes where the text cannot tell them.
-func exactPath(path string) (string, []byte) {
-	if utf8.ValidString(path) {
-		return path, nil
-	}
-	return strings.ToValidUTF8(path, "\ufffd"), []byte(path)
-}
-
 type jsonOperation struct {
 	ID         int64          `json:"id"`
 	UUID       string         `json:"uuid"`
@@ -216,8 +207,8 @@ func organizedJSON(from, to, category string, action journal.Action, bytes int64
 
 func moveJSON(from, to, label string, action journal.Action, bytes int64) jsonMove {
 	m := jsonMove{Category: label, Bytes: bytes}
-	m.From, m.FromBytes = exactPath(from)
-	m.To, m.ToBytes = exactPath(to)
+	m.From, m.FromBytes = organizer.ExactPath(from)
+	m.To, m.ToBytes = organizer.ExactPath(to)
 	switch action {
 	case journal.Rename, journal.Move:
 	default:
@@ -236,7 +227,7 @@ func problemsJSON(lists ...[]organizer.Problem) []jsonProblem {
 	out := []jsonProblem{}
 	for _, p := range slices.Concat(lists...) {
 		q := jsonProblem{Error: strings.ToValidUTF8(p.Err.Error(), "\ufffd")}
-		q.Path, q.PathBytes = exactPath(p.Path)
+		q.Path, q.PathBytes = organizer.ExactPath(p.Path)
 		out = append(out, q)
 	}
 	return out
@@ -625,7 +616,7 @@ func (r *organizeReport) finishJSON(o *object, res *organizer.Result, moved, byt
 	}
 	odd := []mismatch{}
 	for _, m := range r.plan.Mismatches {
-		path, _ := exactPath(m.Path)
+		path, _ := organizer.ExactPath(m.Path)
 		odd = append(odd, mismatch{path, m.Says, m.Is})
 	}
 	o.field("mismatches", odd)

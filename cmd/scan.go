@@ -173,7 +173,7 @@ func (r *scanReport) print() error {
 		o.field("left", r.left)
 		o.array("biggest")
 		for _, b := range r.big {
-			path, raw := exactPath(b.path)
+			path, raw := organizer.ExactPath(b.path)
 			o.item(struct {
 				Path      string `json:"path"`
 				PathBytes []byte `json:"path_bytes,omitempty"`

@@ -47,7 +47,8 @@ const planVersion = 1
 // ErrPlan says that a plan file cannot be used.
 var ErrPlan = errors.New("this is no plan that forg can carry out")
 
-func exact(path string) (string, []byte) {
+// ExactPath is a path as JSON can hold it: text and, only where the text cannot tell them, its bytes.
+func ExactPath(path string) (string, []byte) {
 	if utf8.ValidString(path) {
 		return path, nil
 	}
@@ -74,8 +75,8 @@ func WritePlan(w io.Writer, p *Plan, conflict Conflict, now time.Time) error {
 		m := &p.Moves[i]
 		f := p.Tree.File(m.File)
 		out := planMove{Action: "move", Category: p.Labels[m.Label], Unit: m.Unit, Bytes: f.Size, Modified: time.Unix(0, f.Mtime).UTC(), Inode: f.Ino, Born: f.Born}
-		out.From, out.FromBytes = exact(p.Tree.Path(m.File))
-		out.To, out.ToBytes = exact(p.Target(m))
+		out.From, out.FromBytes = ExactPath(p.Tree.Path(m.File))
+		out.To, out.ToBytes = ExactPath(p.Target(m))
 		original, dup := p.SameAs[m.File]
 		switch m.Action {
 		case journal.Copy:
@@ -85,7 +86,7 @@ func WritePlan(w io.Writer, p *Plan, conflict Conflict, now time.Time) error {
 				continue
 			}
 			out.Action, out.To, out.ToBytes = "trash", "", nil
-			out.Same, out.SameBytes = exact(p.Tree.Path(original))
+			out.Same, out.SameBytes = ExactPath(p.Tree.Path(original))
 		case journal.Link:
 			out.Action = "link"
 		}

@@ -31,7 +31,7 @@ func Recover(ctx context.Context, j *journal.Journal) ([]journal.Operation, erro
 }
 
 func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operation) error {
-	s := settler{uuid: o.UUID.String(), cache: newFolderCache(), touched: map[string]*journal.Folder{}, times: map[string]journal.FolderTime{}}
+	s := settler{uuid: o.UUID.String(), cache: newFolderCache(), touched: map[string]*journal.Folder{}}
 	defer s.cache.close()
 	if err := s.group(ctx, j, o); err != nil {
 		return err
@@ -96,7 +96,6 @@ type settler struct {
 	known         map[int64]journal.State // of steps that cannot be decided one by one
 	cache         *folderCache
 	touched       map[string]*journal.Folder
-	times         map[string]journal.FolderTime
 	outs          []journal.Outcome
 	moved, failed int64
 	bytes         int64
