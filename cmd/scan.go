@@ -5,8 +5,11 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -30,7 +33,8 @@ organize" would look at. It opens no file and changes nothing.`, exitHead+"  3  
 			bar := a.newProgress()
 			defer bar.done()
 			set := rules.Builtin()
-			r := scanReport{app: a, set: set, categories: map[string]*tally{}, biggest: biggest}
+			r := scanReport{app: a, set: set, biggest: max(biggest, 0), left: map[string]int64{}}
+			r.scanTally = r.newTally()
 			for _, p := range paths {
 				t, err := organizer.Scan(c.Context(), p, set, organizer.ScanOptions{Recursive: !top, Hidden: hidden, Include: include,
 					Exclude: exclude, MinAge: 2 * time.Second, Now: a.now(), Projects: project, Progress: bar.scan})
@@ -58,11 +62,15 @@ type bigFile struct {
 	size int64
 }
 
-// bigFiles is a heap with the smallest on top.
+func (f bigFile) less(size int64, path string) bool {
+	return f.size < size || f.size == size && f.path > path
+}
+
+// bigFiles is a heap with the smallest on top, of equals the last by path.
 type bigFiles []bigFile
 
 func (b bigFiles) Len() int           { return len(b) }
-func (b bigFiles) Less(i, j int) bool { return b[i].size < b[j].size }
+func (b bigFiles) Less(i, j int) bool { return b[i].less(b[j].size, b[j].path) }
 func (b bigFiles) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
 func (b *bigFiles) Push(x any)        { *b = append(*b, x.(bigFile)) }
 func (b *bigFiles) Pop() any {
@@ -75,83 +83,122 @@ var ageClasses = []struct {
 	name  string
 	below time.Duration
 }{{"today", 24 * time.Hour}, {"this week", 7 * 24 * time.Hour}, {"this month", 30 * 24 * time.Hour}, {"this year", 365 * 24 * time.Hour},
-	{"older", 1 << 62}}
+	{"older", 0}}
 
 type scanReport struct {
 	*app
-	set        *rules.Set
-	biggest    int
-	roots      []string
-	folders    int64
+	set      *rules.Set
+	biggest  int
+	roots    []string
+	folders  int64
+	left     map[string]int64
+	problems []organizer.Problem
+	scanTally
+}
+
+// scanTally is what is counted of files, in parts that are added up.
+type scanTally struct {
 	all, touch tally
-	categories map[string]*tally
-	ages       [5]tally
-	sizes      map[string]*tally
-	left       map[string]int64
+	kinds      []tally
+	ages       []tally
+	sizes      []tally
 	big        bigFiles
-	problems   []organizer.Problem
+}
+
+func (r *scanReport) newTally() scanTally {
+	return scanTally{kinds: make([]tally, len(r.set.Kinds())), ages: make([]tally, len(ageClasses)), sizes: make([]tally, len(organizer.SizeClasses()))}
+}
+
+func (t *tally) add(files, bytes int64) {
+	t.Files += files
+	t.Bytes += bytes
+}
+
+func (s *scanTally) addAll(o *scanTally, biggest int) {
+	s.all.add(o.all.Files, o.all.Bytes)
+	s.touch.add(o.touch.Files, o.touch.Bytes)
+	for to, from := range map[*[]tally][]tally{&s.kinds: o.kinds, &s.ages: o.ages, &s.sizes: o.sizes} {
+		for i, t := range from {
+			(*to)[i].add(t.Files, t.Bytes)
+		}
+	}
+	for _, b := range o.big {
+		s.big.offer(b.size, biggest, func() string { return b.path })
+	}
+}
+
+// offer takes a file in if it is one of the biggest n.
+func (b *bigFiles) offer(size int64, n int, path func() string) {
+	if n == 0 || len(*b) == n && (size < (*b)[0].size || !(*b)[0].less(size, path())) {
+		return
+	}
+	heap.Push(b, bigFile{path(), size})
+	if len(*b) > n {
+		heap.Pop(b)
+	}
 }
 
 func (r *scanReport) add(t *organizer.Tree) {
-	if r.sizes == nil {
-		r.sizes, r.left = map[string]*tally{}, map[string]int64{}
-	}
 	r.roots = append(r.roots, t.Roots...)
 	r.folders += int64(len(t.Dirs))
 	r.problems = append(r.problems, t.Problems...)
 	now := r.now().UnixNano()
-	count := make([]tally, len(r.set.Kinds()))
-	for ref, f := range t.All() {
-		_, ext := r.set.Split(t.Name(ref))
-		k, _ := r.set.ByExtension(ext)
-		at := 0
-		if k != nil {
-			at = k.Index
-		}
-		count[at].Files++
-		count[at].Bytes += f.Size
-		r.all.Files++
-		r.all.Bytes += f.Size
-		age := slices.IndexFunc(ageClasses, func(c struct {
-			name  string
-			below time.Duration
-		}) bool {
-			return time.Duration(now-f.Mtime) < c.below
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, part := range t.Parts(runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			s := r.newTally()
+			for ref, f := range part {
+				_, ext := r.set.Split(t.Name(ref))
+				at := 0
+				if k, _ := r.set.ByExtension(ext); k != nil {
+					at = k.Index
+				}
+				s.kinds[at].add(1, f.Size)
+				s.all.add(1, f.Size)
+				age := 0
+				for age < len(ageClasses)-1 && time.Duration(now-f.Mtime) >= ageClasses[age].below {
+					age++
+				}
+				s.ages[age].add(1, f.Size)
+				s.sizes[organizer.SizeClass(f.Size)].add(1, f.Size)
+				if f.Left == organizer.NotLeft {
+					s.touch.add(1, f.Size)
+				}
+				s.big.offer(f.Size, r.biggest, func() string { return t.Path(ref) })
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			r.addAll(&s, r.biggest)
 		})
-		r.ages[age].Files++
-		r.ages[age].Bytes += f.Size
-		class := organizer.SizeClass(f.Size)
-		if r.sizes[class] == nil {
-			r.sizes[class] = &tally{}
-		}
-		r.sizes[class].Files++
-		r.sizes[class].Bytes += f.Size
-		if f.Left == organizer.NotLeft {
-			r.touch.Files++
-			r.touch.Bytes += f.Size
-		}
-		if r.biggest > 0 && (len(r.big) < r.biggest || f.Size > r.big[0].size) {
-			heap.Push(&r.big, bigFile{t.Path(ref), f.Size})
-			if len(r.big) > r.biggest {
-				heap.Pop(&r.big)
-			}
-		}
 	}
-	for i, n := range count {
-		if n.Files > 0 {
-			c := r.set.Kinds()[i].Category
-			if r.categories[c] == nil {
-				r.categories[c] = &tally{}
-			}
-			r.categories[c].Files += n.Files
-			r.categories[c].Bytes += n.Bytes
-		}
-	}
+	wg.Wait()
 	for reason := organizer.Reason(1); reason < organizer.Reasons; reason++ {
 		if n := t.Left[reason]; n > 0 {
 			r.left[reason.String()] += n
 		}
 	}
+}
+
+// named are the tallies that count something, by name.
+func named(names []string, tallies []tally) map[string]tally {
+	out := map[string]tally{}
+	for i, t := range tallies {
+		if t.Files > 0 {
+			have := out[names[i]]
+			have.add(t.Files, t.Bytes)
+			out[names[i]] = have
+		}
+	}
+	return out
+}
+
+func (r *scanReport) byCategory() map[string]tally {
+	names := make([]string, len(r.kinds))
+	for i, k := range r.set.Kinds() {
+		names[i] = k.Category
+	}
+	return named(names, r.kinds)
 }
 
 func (r *scanReport) print() error {
@@ -163,13 +210,13 @@ func (r *scanReport) print() error {
 		o.field("files", r.all.Files)
 		o.field("bytes", r.all.Bytes)
 		o.field("organizable", r.touch)
-		o.field("categories", r.categories)
+		o.field("categories", r.byCategory())
 		ages := map[string]tally{}
 		for i, c := range ageClasses {
 			ages[c.name] = r.ages[i]
 		}
 		o.field("ages", ages)
-		o.field("sizes", r.sizes)
+		o.field("sizes", named(organizer.SizeClasses(), r.sizes))
 		o.field("left", r.left)
 		o.array("biggest")
 		for _, b := range r.big {
@@ -204,12 +251,9 @@ func (r *scanReport) text() error {
 	}
 	fmt.Fprintf(w, "%s, %s, in %s %s: %s\n", filesText(r.all.Files), bytesText(r.all.Bytes), humanize.Comma(r.folders),
 		plural(int(r.folders), "folder"), strings.Join(r.roots, ", "))
-	names := make([]string, 0, len(r.categories))
-	for c := range r.categories {
-		names = append(names, c)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(r.categories[b].Bytes, r.categories[a].Bytes), cmp.Compare(a, b))
+	categories := r.byCategory()
+	names := slices.SortedFunc(maps.Keys(categories), func(a, b string) int {
+		return cmp.Or(cmp.Compare(categories[b].Bytes, categories[a].Bytes), cmp.Compare(a, b))
 	})
 	row := func(name string, t tally) {
 		if t.Files > 0 {
@@ -218,17 +262,15 @@ func (r *scanReport) text() error {
 	}
 	fmt.Fprintln(w, r.paint(bold, "By category"))
 	for _, c := range names {
-		row(c, *r.categories[c])
+		row(c, categories[c])
 	}
 	fmt.Fprintln(w, r.paint(bold, "Last changed"))
 	for i, c := range ageClasses {
 		row(c.name, r.ages[i])
 	}
 	fmt.Fprintln(w, r.paint(bold, "By size"))
-	for _, c := range organizer.SizeClasses() {
-		if t := r.sizes[c]; t != nil {
-			row(c, *t)
-		}
+	for i, c := range organizer.SizeClasses() {
+		row(c, r.sizes[i])
 	}
 	if len(r.big) > 0 {
 		fmt.Fprintln(w, r.paint(bold, "Biggest"))

@@ -373,7 +373,7 @@ func (p *planner) segment(key Key, r Ref) string {
 		}
 		return NoExtension
 	case BySize:
-		return SizeClass(p.Tree.File(r).Size)
+		return sizeClasses[SizeClass(p.Tree.File(r).Size)].name
 	}
 	t, ok := p.dates[r]
 	if !ok {
@@ -390,15 +390,13 @@ var sizeClasses = []struct {
 	name  string
 }{{1e6, "Under 1 MB"}, {10e6, "1-10 MB"}, {100e6, "10-100 MB"}, {1e9, "100 MB-1 GB"}, {1 << 62, "Over 1 GB"}}
 
-// SizeClass is the folder of files of n bytes.
-func SizeClass(n int64) string {
-	i := slices.IndexFunc(sizeClasses, func(c struct {
-		below int64
-		name  string
-	}) bool {
-		return n < c.below
-	})
-	return sizeClasses[i].name
+// SizeClass is the index in SizeClasses of the folder of files of n bytes.
+func SizeClass(n int64) int {
+	i := 0
+	for n >= sizeClasses[i].below {
+		i++
+	}
+	return i
 }
 
 // SizeClasses are the folders of --by size, smallest first.

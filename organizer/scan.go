@@ -135,9 +135,11 @@ func (t *Tree) DirOf(r Ref) uint32 { return t.chunks[r.chunk].dir }
 func (t *Tree) Path(r Ref) string { return filepath.Join(t.Dirs[t.DirOf(r)].Path, t.Name(r)) }
 
 // All yields every regular file, left alone or not, in a fixed order.
-func (t *Tree) All() iter.Seq2[Ref, *File] {
+func (t *Tree) All() iter.Seq2[Ref, *File] { return t.files(0, len(t.chunks)) }
+
+func (t *Tree) files(from, to int) iter.Seq2[Ref, *File] {
 	return func(yield func(Ref, *File) bool) {
-		for c := range t.chunks {
+		for c := from; c < to; c++ {
 			for i := range t.chunks[c].files {
 				if !yield(Ref{uint32(c), uint16(i)}, &t.chunks[c].files[i]) {
 					return
@@ -145,6 +147,22 @@ func (t *Tree) All() iter.Seq2[Ref, *File] {
 			}
 		}
 	}
+}
+
+// Parts yields every regular file as All does, in up to n parts of about one size that may be read at the same time.
+func (t *Tree) Parts(n int) []iter.Seq2[Ref, *File] {
+	var parts []iter.Seq2[Ref, *File]
+	share := t.Files/int64(n) + 1
+	for from := 0; from < len(t.chunks); {
+		to, files := from, int64(0)
+		for to < len(t.chunks) && files < share {
+			files += int64(len(t.chunks[to].files))
+			to++
+		}
+		parts = append(parts, t.files(from, to))
+		from = to
+	}
+	return parts
 }
 
 // InDir yields the files of folder d.
@@ -257,10 +275,14 @@ type scanner struct {
 	seen    int64
 }
 
-// worker is what one scanning goroutine reuses.
+// worker is what one scanning goroutine reuses, and what it has counted.
 type worker struct {
-	buf  []byte
-	seen int64
+	buf   []byte
+	names []entry
+	seen  int64 // since the last report
+
+	files, bytes int64
+	left         [Reasons]int64
 }
 
 const scanWorkers = 2 // more gain nothing on a warm cache, fewer lose a third
@@ -278,6 +300,7 @@ func (s *scanner) walk(ctx context.Context) {
 					s.cond.Wait()
 				}
 				if s.pending == 0 {
+					s.add(w)
 					s.mu.Unlock()
 					return
 				}
@@ -296,6 +319,15 @@ func (s *scanner) walk(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+}
+
+// add takes over what a worker has counted.
+func (s *scanner) add(w *worker) {
+	s.tree.Files += w.files
+	s.tree.Bytes += w.bytes
+	for r, n := range w.left {
+		s.tree.Left[r] += n
+	}
 }
 
 func (s *scanner) report(w *worker) {
@@ -366,10 +398,9 @@ func (s *scanner) readDir(w *worker, path string, isRoot bool) {
 		c.files = make([]File, 0, len(names))
 		for i := range names {
 			e := &names[i]
-			if !isRoot && !project && s.set.ProjectMarker(unsafeString(e.name)) {
-				project = true
-			}
-			s.sort(h, path, isRoot, e, c, &d.Folders, &subdirs)
+			lists := s.set.Lists(unsafeString(e.name))
+			project = project || !isRoot && lists&rules.ProjectMarkers != 0
+			s.sort(h, path, isRoot, e, lists, c, &d.Folders, &subdirs)
 		}
 		if len(c.files) == 0 {
 			return
@@ -410,7 +441,7 @@ func (s *scanner) readDir(w *worker, path string, isRoot bool) {
 }
 
 // sort puts one entry where it belongs by its name and type alone: into the chunk, among the folders to read, or away.
-func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, c *chunk, folders, subdirs *[]string) {
+func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, lists rules.Lists, c *chunk, folders, subdirs *[]string) {
 	if e.none {
 		e.kind = h.kind(e.name)
 	}
@@ -420,7 +451,7 @@ func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, c *chun
 	case e.kind.IsDir():
 		*folders = append(*folders, strings.Clone(name))
 		if s.opt.Recursive {
-			s.sortDir(dir, name, hidden, isRoot, subdirs)
+			s.sortDir(dir, name, hidden, isRoot, lists, subdirs)
 		}
 		return
 	case e.kind&fs.ModeSymlink != 0:
@@ -434,9 +465,9 @@ func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, c *chun
 	switch {
 	case strings.HasPrefix(name, tempPrefix):
 		left = LeftOurs
-	case s.set.System(name):
+	case lists&rules.SystemNames != 0:
 		left = LeftSystem
-	case s.set.Partial(name):
+	case lists&rules.PartialNames != 0:
 		left = LeftPartial
 	case hidden:
 		left = LeftHidden
@@ -447,14 +478,14 @@ func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, c *chun
 	c.names = append(append(c.names, e.name...), 0)
 }
 
-func (s *scanner) sortDir(dir, name string, hidden, isRoot bool, subdirs *[]string) {
+func (s *scanner) sortDir(dir, name string, hidden, isRoot bool, lists rules.Lists, subdirs *[]string) {
 	path := filepath.Join(dir, name)
 	switch {
 	case hidden:
 		s.count(LeftHidden)
 	case s.opt.Destination != nil && dir == s.opt.Into && s.opt.Destination(name), path == s.opt.Into && !isRoot:
 		s.count(LeftDestination)
-	case !s.opt.Projects && s.set.FolderBundle(name):
+	case !s.opt.Projects && lists&rules.FolderBundleNames != 0:
 		s.count(LeftFolderBundle)
 	case matchAny(s.opt.Exclude, s.root, path, name):
 		s.count(LeftExcluded)
@@ -510,9 +541,14 @@ func (s *scanner) stat(w *worker, h *scanHandle, d *Dir, c *chunk) {
 		if f.Left == NotLeft && f.Mtime > s.young && s.opt.MinAge > 0 && f.Mtime <= s.opt.Now.UnixNano()+int64(time.Minute) {
 			f.Left = LeftYoung
 		}
+		w.bytes += f.Size
+		if f.Left != NotLeft {
+			w.left[f.Left]++
+		}
 		keep = append(keep, f)
 	}
 	c.files = keep
+	w.files += int64(len(keep))
 	w.seen += int64(len(keep))
 }
 
@@ -521,6 +557,8 @@ func (s *scanner) stat(w *worker, h *scanHandle, d *Dir, c *chunk) {
 func (s *scanner) listed(paths []string) {
 	byDir := map[string]*Dir{}
 	seen := map[string]bool{}
+	w := &worker{}
+	defer s.add(w)
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
 		if err != nil {
@@ -571,8 +609,8 @@ func (s *scanner) listed(paths []string) {
 			s.problem(p, fmt.Errorf("take %s: it is a folder; the list names files", p))
 		} else {
 			e.kind, e.none = kind, false
-			s.sort(h, d.Path, true, &e, c, nil, nil)
-			s.stat(&worker{}, h, d, c)
+			s.sort(h, d.Path, true, &e, s.set.Lists(name), c, nil, nil)
+			s.stat(w, h, d, c)
 			if len(c.files) > 0 {
 				if n := len(d.chunks); n > 0 && len(d.chunks[n-1].files) < chunkFiles {
 					last := d.chunks[n-1]
@@ -588,7 +626,7 @@ func (s *scanner) listed(paths []string) {
 	}
 }
 
-// finish puts folders in order, numbers the chunks and counts.
+// finish puts folders in order and numbers the chunks.
 func (s *scanner) finish() {
 	t := s.tree
 	slices.SortFunc(s.dirs, func(a, b *Dir) int { return strings.Compare(a.Path, b.Path) })
@@ -603,13 +641,6 @@ func (s *scanner) finish() {
 			}
 			c.dir = uint32(i)
 			t.chunks = append(t.chunks, c)
-			for k := range c.files {
-				t.Files++
-				t.Bytes += c.files[k].Size
-				if r := c.files[k].Left; r != NotLeft {
-					t.Left[r]++
-				}
-			}
 		}
 		t.Dirs[i].chunks = nil
 	}

@@ -31,7 +31,7 @@ type Set struct {
 	companions []companion
 	endings    []ending
 
-	partial, system, project, bundle patterns
+	names patterns
 }
 
 // A Kind is a category and a type within it, such as Images and Raw photos.
@@ -240,27 +240,18 @@ func blank(r rune) bool {
 	return unicode.IsSpace(r) || !unicode.IsPrint(r)
 }
 
-// Partial reports whether name is that of a download in progress or of a file that some program still writes or locks.
-func (s *Set) Partial(name string) bool { return s.partial.match(name) }
+// Lists returns the lists of names that name stands in.
+func (s *Set) Lists(name string) Lists { return s.names.match(name) }
 
 // PartialOf returns the name of the file that a download in progress is about to be (iso for iso.aria2). A file of
 // that name beside it is not complete either.
 func (s *Set) PartialOf(name string) (string, bool) {
 	i := strings.LastIndexByte(name, '.')
-	if i <= 0 || !s.partial.match("x"+name[i:]) {
+	if i <= 0 || s.names.match("x"+name[i:])&PartialNames == 0 {
 		return "", false
 	}
 	return name[:i], true
 }
-
-// System reports whether name is that of a file or folder which an operating system or a sync program keeps for itself.
-func (s *Set) System(name string) bool { return s.system.match(name) }
-
-// ProjectMarker reports whether an entry of this name makes the folder that holds it a project, to be left whole.
-func (s *Set) ProjectMarker(name string) bool { return s.project.match(name) }
-
-// FolderBundle reports whether a folder of this name is one document, program or library.
-func (s *Set) FolderBundle(name string) bool { return s.bundle.match(name) }
 
 // words is a YAML string of words, or a list of strings that are taken whole.
 type words []string
@@ -327,11 +318,11 @@ func parse(source []byte) (*Set, error) {
 		exts:     make(map[string]extension, 2048),
 		suffixes: map[string]suffix{},
 		mimes:    make(map[string]*Kind, 512),
-		partial:  compile(doc.Partial),
-		system:   compile(doc.System),
-		project:  compile(doc.Project),
-		bundle:   compile(doc.FolderBundles),
 	}
+	s.names.add(doc.Partial, PartialNames)
+	s.names.add(doc.System, SystemNames)
+	s.names.add(doc.Project, ProjectMarkers)
+	s.names.add(doc.FolderBundles, FolderBundleNames)
 	for _, c := range doc.Categories {
 		if c.Name == "" || len(c.Types) == 0 {
 			return nil, fmt.Errorf("category %q has no types", c.Name)

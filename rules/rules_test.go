@@ -44,7 +44,7 @@ func TestBuiltin(t *testing.T) {
 		"Code", "Data", "3D Models", "Fonts", "Torrents", "Other"}, s.Categories()); diff != "" {
 		t.Error(diff)
 	}
-	if len(s.partial.globs) > 4 || len(s.system.globs) > 4 || len(s.project.globs) > 4 || len(s.bundle.globs) > 4 {
+	if len(s.names.globs) > 4 {
 		t.Error("too many patterns that every name is compared with")
 	}
 }
@@ -234,34 +234,34 @@ func TestNames(t *testing.T) {
 	s := Builtin()
 	for _, c := range []struct {
 		what    string
-		f       func(string) bool
+		list    Lists
 		yes, no string
 	}{
-		{"Partial", s.Partial,
+		{"PartialNames", PartialNames,
 			"a.part A.PART a.crdownload a.download a.aria2 a.!ut a.!qB a.opdownload a.partial ~$letter.docx .~lock.a.odt# a.tmp a.part-Frag12.x",
 			"part a.parts .part a.pdf partial.txt"},
-		{"System", s.System,
+		{"SystemNames", SystemNames,
 			".DS_Store Thumbs.db thumbs.db desktop.ini Desktop.ini ._photo.jpg Icon\r .Trash-1000 $RECYCLE.BIN",
 			"photo.db icon Icons DS_Store a.ini"},
-		{"ProjectMarker", s.ProjectMarker,
+		{"ProjectMarkers", ProjectMarkers,
 			".git .hg .svn node_modules go.mod Cargo.toml package.json pyproject.toml ProjectSettings scene.blend x.xcodeproj A.sln Makefile CMakeLists.txt",
 			"Assets photo.jpg README.md git src .blend"},
-		{"FolderBundle", s.FolderBundle,
+		{"FolderBundleNames", FolderBundleNames,
 			"Safari.app Photos.photoslibrary X.framework a.rtfd a.fcpbundle Song.logicx x.xcodeproj Deck.key",
 			"app photos folder.d .app"},
 	} {
 		for _, name := range strings.Split(c.yes, " ") {
-			if !c.f(name) {
+			if s.Lists(name)&c.list == 0 {
 				t.Errorf("%s(%q) = false", c.what, name)
 			}
 		}
 		for _, name := range strings.Split(c.no, " ") {
-			if c.f(name) {
+			if s.Lists(name)&c.list != 0 {
 				t.Errorf("%s(%q) = true", c.what, name)
 			}
 		}
 	}
-	if !s.System("System Volume Information") {
+	if s.Lists("System Volume Information") != SystemNames {
 		t.Error("a name with spaces")
 	}
 	if base, ok := s.PartialOf("a.iso.aria2"); base != "a.iso" || !ok {
@@ -283,8 +283,9 @@ func TestGlob(t *testing.T) {
 		{"a*b*c", "abc", true}, {"a*b*c", "a1b2c", true}, {"a*b*c", "ac", false}, {"a*b*c", "abcd", false},
 		{"*.part-frag*", "x.part-frag1", true}, {"ab*ba", "aba", false}, {"*", "x", true}, {"*x", "ax", true},
 	} {
-		p := compile(words{c.pattern})
-		if got := p.match(c.name); got != c.want {
+		var p patterns
+		p.add(words{c.pattern}, SystemNames)
+		if got := p.match(c.name) == SystemNames; got != c.want {
 			t.Errorf("%q against %q: %v", c.name, c.pattern, got)
 		}
 	}
@@ -359,11 +360,9 @@ func FuzzName(f *testing.F) {
 			t.Fatal(k)
 		}
 		s.Disguised(name)
-		s.System(name)
-		s.ProjectMarker(name)
-		s.FolderBundle(name)
+		lists := s.Lists(name)
 		s.ByMIME(name)
-		if base, ok := s.PartialOf(name); ok && (base == "" || !s.Partial(name)) {
+		if base, ok := s.PartialOf(name); ok && (base == "" || lists&PartialNames == 0) {
 			t.Fatalf("PartialOf(%q) = %q", name, base)
 		}
 	})
@@ -451,8 +450,7 @@ func BenchmarkNameLists(b *testing.B) {
 	s := Builtin()
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Partial("IMG_20240131_123456.JPG")
-		s.System("IMG_20240131_123456.JPG")
+		s.Lists("IMG_20240131_123456.JPG")
 	}
 }
 
