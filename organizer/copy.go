@@ -2,6 +2,7 @@ package organizer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/zeebo/blake3"
+	"golang.org/x/sync/errgroup"
 
 	"forg/journal"
 )
@@ -30,8 +33,19 @@ type copying struct {
 	was  meta // of the source, when it was opened
 	made meta // of the copy
 	hash []byte
+	lost []string // attributes that the copy could not keep
 	err  error
+
+	src, dst *os.File // while it is being copied
 }
+
+// Below largeFile a copy takes longer to make and to describe than to fill, so some are filled while others are made.
+// Larger ones are copied one after the other, or a disk with moving heads would go to and fro between them.
+const (
+	largeFile = 4 << 20
+	copiers   = 4 // that fill at once ...
+	copyShare = 8 // ... this many files each, all of them open
+)
 
 // copyAll carries content over: copies under hidden names, makes them durable together (a sync for each would cost five
 // times as much), records which files they are, renames them into place, and only then removes the originals.
@@ -51,19 +65,52 @@ func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen b
 		}
 	}
 	all := make([]*copying, 0, len(steps))
+	var filling errgroup.Group
+	filling.SetLimit(copiers)
+	var share []*copying
+	fill := func() {
+		files := share
+		share = nil
+		filling.Go(func() error {
+			for _, c := range files {
+				c.err = c.fill(ctx)
+			}
+			return nil // what went wrong with one file keeps no other back
+		})
+	}
 	for i := range steps {
 		c := &copying{step: &steps[i]}
 		if c.step.Unit != 0 && r.dropped[c.step.Unit] {
 			r.skip(c.step, errCompanion)
 			continue
 		}
+		all = append(all, c)
 		if c.err = ctx.Err(); c.err == nil {
-			c.err = r.copyOne(ctx, c)
+			c.err = r.createCopy(c)
 		}
+		switch {
+		case c.err != nil && c.step.Unit != 0:
+			r.dropped[c.step.Unit] = true
+		case c.err != nil:
+		case c.was.Size < largeFile:
+			if share = append(share, c); len(share) == copyShare {
+				fill()
+			}
+		default:
+			fill()
+			filling.Wait()
+			c.err = c.fill(ctx)
+		}
+	}
+	fill()
+	filling.Wait()
+	for _, c := range all {
 		if c.err != nil && c.step.Unit != 0 {
 			r.dropped[c.step.Unit] = true
 		}
-		all = append(all, c)
+		if len(c.lost) > 0 && c.err == nil {
+			r.res.Notes = append(r.res.Notes, Problem{c.step.ToPath(), fmt.Errorf("copy %s: the file system there cannot keep %v", c.step.ToPath(), c.lost)})
+		}
 	}
 	for _, c := range all {
 		if c.err == nil && c.step.Unit != 0 && r.dropped[c.step.Unit] {
@@ -129,8 +176,8 @@ func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen b
 	}
 }
 
-// copyOne makes the hidden copy.
-func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
+// createCopy opens the original and creates the hidden file that is to become its copy.
+func (r *runner) createCopy(c *copying) (err error) {
 	s := c.step
 	from, err := r.dir(s.FromDir)
 	if err != nil {
@@ -140,12 +187,15 @@ func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 	if err != nil {
 		return err
 	}
-	src, err := from.open(s.From)
-	if err != nil {
+	if c.src, err = from.open(s.From); err != nil {
 		return cause(err)
 	}
-	defer src.Close()
-	if c.was, err = statFile(src); err != nil {
+	defer func() {
+		if err != nil {
+			c.src.Close()
+		}
+	}()
+	if c.was, err = statFile(c.src); err != nil {
 		return err
 	}
 	if !isRegular(c.was.Mode) || !r.undo && (!c.was.SameFile(s.File) || c.was.Size != s.File.Size || c.was.Mtime != s.File.Mtime) {
@@ -154,37 +204,32 @@ func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 	if c.was.Nlink > 1 && s.Action != journal.Copy {
 		return errLinked
 	}
-	c.temp = tempName(r.res.UUID, s.No)
-	dst, err := to.create(c.temp)
-	if err != nil {
+	temp := tempName(r.res.UUID, s.No)
+	if c.dst, err = to.create(temp); err != nil {
 		if errors.Is(err, errExists) {
-			err = fmt.Errorf("create %s: %w", c.temp, err)
+			err = fmt.Errorf("create %s: %w", temp, err)
 		}
-		c.temp = ""
 		return err
 	}
+	c.temp = temp
 	r.filled[s.ToDir.Path] = s.ToDir
-	defer func() {
-		if e := dst.Close(); err == nil {
-			err = e
-		}
-	}()
-	hash, err := copyContent(ctx, dst, src, c.was.Size)
-	if err != nil {
+	return nil
+}
+
+// fill gives the copy its content and attributes. It touches nothing else, so several may be filled at once.
+func (c *copying) fill(ctx context.Context) (err error) {
+	defer c.src.Close()
+	defer func() { err = cmp.Or(err, c.dst.Close()) }()
+	if c.hash, err = copyContent(ctx, c.dst, c.src, c.was.Size); err != nil {
 		return err
 	}
-	c.hash = hash
-	lost, err := copyAttributes(dst, src, c.was)
-	if err != nil {
+	if c.lost, err = copyAttributes(c.dst, c.src, c.was); err != nil {
 		return err
 	}
-	if len(lost) > 0 {
-		r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), fmt.Errorf("copy %s: the file system there cannot keep %v", s.ToPath(), lost)})
-	}
-	if err := syncContent(dst); err != nil {
+	if err := syncContent(c.dst); err != nil {
 		return cause(err)
 	}
-	if c.made, err = statFile(dst); err != nil {
+	if c.made, err = statFile(c.dst); err != nil {
 		return err
 	}
 	if c.made.Size != c.was.Size {
@@ -195,17 +240,65 @@ func (r *runner) copyOne(ctx context.Context, c *copying) (err error) {
 
 var errLinked = errors.New("it has other hard links, from which a copy would part it")
 
+// copyBuffers are what content passes through.
+var copyBuffers = sync.Pool{New: func() any { return new([1 << 20]byte) }}
+
 // copyContent copies src into the empty file dst: as a shared extent where the file system can, else hashing what is
 // read; holes stay holes. It returns the BLAKE3 of the content, nil when it was shared and not read.
 func copyContent(ctx context.Context, dst, src *os.File, size int64) ([]byte, error) {
 	if size > 0 && reflink(dst, src) {
 		return nil, nil
 	}
-	hash := blake3.New()
-	buf := make([]byte, min(max(size, 1), 1<<20))
 	if err := dst.Truncate(size); err != nil {
 		return nil, err
 	}
+	write := func(b []byte, at int64) error {
+		_, err := dst.WriteAt(b, at)
+		return cause(err)
+	}
+	if size < largeFile {
+		buf := copyBuffers.Get().(*[1 << 20]byte)
+		defer copyBuffers.Put(buf)
+		return readHashing(ctx, src, size, func() []byte { return buf[:] }, write)
+	}
+	// One goroutine reads and hashes while this one writes.
+	type piece struct {
+		b  []byte
+		at int64
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	free, full := make(chan []byte, 3), make(chan piece, 3)
+	for range cap(free) {
+		buf := copyBuffers.Get().(*[1 << 20]byte)
+		defer copyBuffers.Put(buf)
+		free <- buf[:]
+	}
+	var hash []byte
+	var failed error
+	go func() {
+		defer close(full)
+		hash, failed = readHashing(ctx, src, size, func() []byte { return <-free }, func(b []byte, at int64) error {
+			full <- piece{b, at}
+			return nil
+		})
+	}()
+	var err error
+	for p := range full {
+		if err == nil {
+			if err = write(p.b, p.at); err != nil {
+				cancel()
+			}
+		}
+		free <- p.b[:cap(p.b)]
+	}
+	return hash, cmp.Or(err, failed)
+}
+
+// readHashing reads the parts of src that are not holes into the buffers that next gives, hands them to use, and returns
+// the BLAKE3 of the whole content.
+func readHashing(ctx context.Context, src *os.File, size int64, next func() []byte, use func(b []byte, at int64) error) ([]byte, error) {
+	hash := blake3.New()
 	at := int64(0)
 	err := dataRanges(src, size, func(from, to int64) error {
 		if err := hashZeros(hash, from-at); err != nil {
@@ -215,6 +308,7 @@ func copyContent(ctx context.Context, dst, src *os.File, size int64) ([]byte, er
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			buf := next()
 			n, err := src.ReadAt(buf[:min(int64(len(buf)), to-at)], at)
 			if n == 0 && err == io.EOF {
 				return errChanged // it has become shorter
@@ -223,8 +317,8 @@ func copyContent(ctx context.Context, dst, src *os.File, size int64) ([]byte, er
 				return cause(err)
 			}
 			hash.Write(buf[:n])
-			if _, err := dst.WriteAt(buf[:n], at); err != nil {
-				return cause(err)
+			if err := use(buf[:n], at); err != nil {
+				return err
 			}
 			at += int64(n)
 		}
