@@ -80,7 +80,7 @@ func (h *scanHandle) read(w *worker, f func([]entry)) error {
 	names := w.names[:0]
 	defer func() { w.names = names }()
 	for {
-		n, err := unix.Getdents(h.fd, w.buf)
+		n, err := h.getdents(w.buf)
 		if err == unix.EINTR {
 			continue
 		}
@@ -114,6 +114,18 @@ func (h *scanHandle) read(w *worker, f func([]entry)) error {
 			f(names)
 		}
 	}
+}
+
+// getdents is unix.Getdents, but for local file systems without a word to Go's scheduler, as in stat.
+func (h *scanHandle) getdents(buf []byte) (int, error) {
+	if !h.local {
+		return unix.Getdents(h.fd, buf)
+	}
+	n, _, errno := unix.RawSyscall(unix.SYS_GETDENTS64, uintptr(h.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }
 
 func direntKind(t uint8) (fs.FileMode, bool) {
