@@ -72,6 +72,11 @@ func (a *app) configDir() (string, error) {
 	return filepath.Join(d, "forg"), err
 }
 
+func (a *app) cacheDir() (string, error) {
+	d, err := a.baseDir("XDG_CACHE_HOME", ".cache", "Library/Caches", "LocalAppData")
+	return filepath.Join(d, "forg"), err
+}
+
 func (a *app) dataHome() string {
 	d, err := a.baseDir("XDG_DATA_HOME", ".local/share", "Library/Application Support", "LocalAppData")
 	if err != nil {

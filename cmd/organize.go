@@ -41,15 +41,21 @@ type organizeFlags struct {
 	maxFiles   int64
 	maxBytes   string
 	wait       time.Duration
+	rules      string
+	tags       []string
+	skipTags   []string
 }
 
 func (a *app) organizeCmd() *cobra.Command {
 	var f organizeFlags
 	c := &cobra.Command{
-		Use: "organize PATH...", Short: "Move files to where they belong",
+		Use: "organize [PATH...]", Short: "Move files to where they belong",
 		Long: help(`Moves the files directly in each PATH (with -r, those below it too) to folders by category, date, size and more.
 Every move is in the journal before it is made; "forg undo" takes all of them back. Nothing is ever overwritten: a
 file whose name is taken becomes "name (2).ext".
+
+Without PATH, the rules of the rules file say which folders to look at and where files go; --rules takes the rules of a
+file for each PATH ("forg rules --help").
 
 Left alone: hidden files, links, unfinished downloads, files that are being written, system files and, with -r,
 projects, repositories, application bundles and the folders that forg itself fills. Files that belong together
@@ -59,13 +65,15 @@ unless you say --again.`, exitPlanText),
   forg organize -n ~/Downloads                       show the plan, change nothing
   forg organize -i ~/Downloads                       review it first
   forg organize -r --by category,year --into ~/Sorted ~/Unsorted
+  forg organize                                      follow the rules file
+  forg organize --rules photos.yaml ~/Pictures
   forg organize --duplicates trash --exclude '*.iso' ~/Downloads
   find . -name '*.pdf' -print0 | forg organize --from0 - --into ~/Documents
   0 3 * * *  forg organize --quiet --wait 10m "$HOME/Downloads"     (crontab)`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, paths []string) error {
-			if len(paths) == 0 && f.from0 == "" {
-				return usage("organize needs a folder\nUsage: %s", c.UseLine())
+			if f.rules != "" && c.Flags().Changed("by") {
+				return usage("--rules and --by both say where files go: give one of them")
 			}
 			return a.organize(c.Context(), paths, &f)
 		},
@@ -74,6 +82,9 @@ unless you say --again.`, exitPlanText),
 	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "show what would be done and change nothing")
 	fl.BoolVarP(&f.recursive, "recursive", "r", false, "take files in subfolders too")
 	fl.StringSliceVar(&f.by, "by", []string{"category"}, "sort by `keys`: category, type, extension, date, month, year, size; several make subfolders (category,year)")
+	fl.StringVar(&f.rules, "rules", "", "let the rules of `file` say where files go (without PATH: default $XDG_CONFIG_HOME/forg/rules.yaml)")
+	fl.StringSliceVar(&f.tags, "tags", nil, "take only the rules with one of these `tags`")
+	fl.StringSliceVar(&f.skipTags, "skip-tags", nil, "leave out the rules with one of these `tags`")
 	fl.StringVar(&f.into, "into", "", "destination root `dir` (default each PATH itself)")
 	choiceVar(fl, &f.conflict, "on-conflict", "rename", "when the name is taken (overwritten files go to the trash)", "rename", "skip", "overwrite", "newer", "fail")
 	choiceVar(fl, &f.duplicates, "duplicates", "report", "what to do with files that equal another of the run", "report", "skip", "trash", "hardlink", "folder")
@@ -141,7 +152,16 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 		return usage("--interactive needs a terminal; use --dry-run to see the plan, or --plan-out and \"forg apply\"")
 	}
 	start := a.now()
-	roots, err := a.resolveRoots(paths, f)
+	ruled, err := a.organizeRules(paths, f)
+	if err != nil {
+		return err
+	}
+	var roots []string
+	if ruled != nil && len(paths) == 0 && f.from0 == "" {
+		roots, err = ruled.roots()
+	} else {
+		roots, err = a.resolveRoots(paths, f)
+	}
 	if err != nil {
 		return err
 	}
@@ -171,6 +191,11 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 	bar := a.newProgress()
 	defer bar.done()
 	set := rules.Builtin()
+	if ruled != nil {
+		if err := a.byRules(ruled, f, into, &opt, look); err != nil {
+			return err
+		}
+	}
 	tree, err := a.scanTrees(ctx, roots, into, f, set, opt, bar)
 	if err != nil {
 		return err
@@ -213,7 +238,7 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 	if look {
 		return report.planned()
 	}
-	return report.run(ctx, j, organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash})
+	return report.run(ctx, j, organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash, Exec: a.runProgram})
 }
 
 // resolveRoots are the folders to organize, links resolved, none within another that covers it.
@@ -256,28 +281,11 @@ func resolveInto(into string) (string, error) {
 	if into == "" {
 		return "", nil
 	}
-	abs, err := filepath.Abs(into)
+	real, err := organizer.ResolveMissing(into)
 	if err != nil {
-		return "", fmt.Errorf("resolve --into %s: %w", into, err)
+		return "", fmt.Errorf("--into %s: %w", into, err)
 	}
-	missing := ""
-	for dir := abs; ; dir = filepath.Dir(dir) {
-		st, err := os.Stat(dir)
-		if err == nil && !st.IsDir() {
-			return "", fmt.Errorf("--into %s: %s is not a folder", into, dir)
-		}
-		if err == nil {
-			real, err := organizer.ResolveDir(dir)
-			return filepath.Join(real, missing), err
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("--into %s: %w", into, err)
-		}
-		if _, err := os.Lstat(dir); err == nil {
-			return "", fmt.Errorf("--into %s: %s is a link that leads nowhere", into, dir)
-		}
-		missing = filepath.Join(filepath.Base(dir), missing)
-	}
+	return real, nil
 }
 
 // lockTrees keeps two forgs with different journals from working on one tree.
@@ -313,6 +321,18 @@ func (a *app) scanTrees(ctx context.Context, roots []string, into string, f *org
 		Into: into, Destination: organizer.Destination(set, opt.By), Projects: f.project, Progress: bar.scan,
 	}
 	scan := func(root string) (*organizer.Tree, error) {
+		if opt.Rules != nil {
+			so.Recursive, so.Destination = true, nil
+			leave := map[string]bool{}
+			for _, dir := range opt.Rules.Inside(filepath.ToSlash(root), filepath.ToSlash(into)) {
+				leave[filepath.FromSlash(dir)] = true
+			}
+			so.Leave = func(path string) bool { return leave[path] }
+			so.Enter = func(path string) bool {
+				scope := opt.Rules.Scope(filepath.ToSlash(root), filepath.ToSlash(path), f.recursive)
+				return !slices.Contains(roots, path) && (!scope.Empty() || scope.Below())
+			}
+		}
 		return organizer.Scan(ctx, root, set, so)
 	}
 	if f.from0 != "" {

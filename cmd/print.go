@@ -199,9 +199,12 @@ type jsonMove struct {
 const builtinRule = "built-in"
 
 // organizedJSON is a move of organize.
-func organizedJSON(from, to, category string, action journal.Action, bytes int64) jsonMove {
-	m := moveJSON(from, to, category, action, bytes)
-	m.Rule = builtinRule
+// moveJSON is a move of the plan; one that a rule of the user's made is counted under the rule's name.
+func (r *organizeReport) moveJSON(from, to, label string, action journal.Action, bytes int64) jsonMove {
+	m := moveJSON(from, to, label, action, bytes)
+	if m.Rule = builtinRule; r.plan.ByRules {
+		m.Rule = label
+	}
 	return m
 }
 
@@ -328,7 +331,7 @@ func (r *organizeReport) planned() error {
 		size := r.plan.Tree.File(m.File).Size
 		r.add(r.plan.Labels[m.Label], size)
 		if o != nil {
-			o.item(organizedJSON(r.plan.Tree.Path(r.plan.Source(m)), r.plan.Target(m), r.plan.Labels[m.Label], m.Action, size))
+			o.item(r.moveJSON(r.plan.Tree.Path(r.plan.Source(m)), r.plan.Target(m), r.plan.Labels[m.Label], m.Action, size))
 		}
 	}
 	if o != nil {
@@ -338,6 +341,7 @@ func (r *organizeReport) planned() error {
 	if !r.quietOut {
 		r.tree()
 		r.leftAlone()
+		r.said()
 		r.careful()
 	}
 	return r.exit(nil)
@@ -448,6 +452,20 @@ func (r *organizeReport) leftAlone() {
 	}
 }
 
+// said tells what the rules say about files, and which rules could not be decided.
+func (r *organizeReport) said() {
+	for _, s := range r.plan.Said {
+		fmt.Fprintf(r.out, "%s\n", showText(s.Text))
+	}
+	for i, u := range r.plan.Undecided {
+		if i == 20 && !r.verbose {
+			r.warn("... and %d more conditions that could not be decided (-v shows all)", len(r.plan.Undecided)-i)
+			break
+		}
+		r.warn("Undecided: %s: rule %q, %s: %v", r.tilde(u.Path), u.Rule.Name, u.Condition, u.Err)
+	}
+}
+
 // careful names the files that are not what they seem. Whoever asks for quiet wants to know of those too.
 func (r *organizeReport) careful() {
 	for i, m := range r.plan.Mismatches {
@@ -503,7 +521,7 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 		}
 		r.add(s.Label, s.File.Size)
 		if o != nil {
-			o.item(organizedJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
+			o.item(r.moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
 		}
 	}
 	res, err := organizer.Apply(ctx, j, r.plan, opt)
@@ -537,6 +555,7 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 
 func (r *organizeReport) summary(res *organizer.Result, err error) {
 	defer r.careful()
+	defer r.said()
 	if r.quiet {
 		return
 	}
@@ -620,6 +639,25 @@ func (r *organizeReport) finishJSON(o *object, res *organizer.Result, moved, byt
 		odd = append(odd, mismatch{path, m.Says, m.Is})
 	}
 	o.field("mismatches", odd)
+	if r.plan.ByRules {
+		type remark struct {
+			Path      string `json:"path"`
+			PathBytes []byte `json:"path_bytes,omitempty"`
+			Rule      string `json:"rule,omitempty"`
+			Text      string `json:"text"`
+		}
+		said, undecided := []remark{}, []remark{}
+		for _, s := range r.plan.Said {
+			path, raw := organizer.ExactPath(s.Path)
+			said = append(said, remark{Path: path, PathBytes: raw, Text: s.Text})
+		}
+		for _, u := range r.plan.Undecided {
+			path, raw := organizer.ExactPath(u.Path)
+			undecided = append(undecided, remark{path, raw, u.Rule.Name, fmt.Sprintf("%s: %v", u.Condition, u.Err)})
+		}
+		o.field("said", said)
+		o.field("undecided", undecided)
+	}
 	o.field("errors", problemsJSON(r.plan.Tree.Problems, r.plan.Problems, runProblems))
 	return o.close()
 }

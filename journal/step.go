@@ -23,6 +23,12 @@ const (
 	Link                       // make To in ToDir a hard link of From in FromDir
 	Unlink                     // remove the hard link From in FromDir that a Link made; To in ToDir is the file that stays
 	Exchange                   // swap two names of one file system; File is what comes to bear the name To
+	Symlink
+	Unsymlink
+	Tag
+	Write
+	Extract
+	Exec
 )
 
 var actionNames = [...]string{"", "mkdir", "rmdir", "rename", "move", "copy", "uncopy", "trash", "untrash", "link", "unlink", "exchange"}

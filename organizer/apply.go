@@ -37,6 +37,8 @@ type RunOptions struct {
 	Step func(s *journal.Step, err error)
 	// Progress is told of files and bytes done.
 	Progress func(files, bytes int64)
+	// Exec runs a program with additions to its environment.
+	Exec func(ctx context.Context, argv, env []string, dir string) error
 }
 
 // runner carries out steps. It is the only code that changes a user's files, in this order: a batch of intents is made

@@ -271,6 +271,20 @@ func (p *planner) takenAt(h *scanHandle, l look, name string) (time.Time, bool) 
 	return takenFromName(name)
 }
 
+// takenIn is when a photo or video of the tree was taken.
+func (p *planner) takenIn(r Ref) (time.Time, bool) {
+	k := p.kindOf(r)
+	if k.Category != "Images" && k.Category != "Videos" {
+		return time.Time{}, false
+	}
+	h, err := openScan(p.Tree.Dirs[p.Tree.DirOf(r)].Path)
+	if err != nil {
+		return time.Time{}, false
+	}
+	defer h.close()
+	return p.takenAt(h, look{r: r, kind: k}, p.Tree.Name(r))
+}
+
 // membership is what a file of a bundle needs to know of it.
 type membership struct {
 	lead Ref

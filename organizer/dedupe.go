@@ -29,24 +29,38 @@ type digest struct {
 
 // duplicates finds files of the plan that equal another and does with them what the options say.
 func (p *planner) duplicates(ctx context.Context) error {
-	sizes := map[int64]int{}
+	all := make([]Ref, 0, len(p.Moves))
 	for i := range p.Moves {
-		if f := p.Tree.File(p.Moves[i].File); f.Size > 0 && isRegular(uint32(f.Mode)) {
+		if isRegular(uint32(p.Tree.File(p.Moves[i].File).Mode)) {
+			all = append(all, p.Moves[i].File)
+		}
+	}
+	equal, err := p.equals(ctx, all)
+	if err != nil {
+		return err
+	}
+	for _, g := range equal {
+		p.settle(g)
+	}
+	p.dealWithDuplicates()
+	return nil
+}
+
+// equals finds the groups of files that have the same content. Empty files are in none.
+func (p *planner) equals(ctx context.Context, all []Ref) ([][]Ref, error) {
+	sizes := map[int64]int{}
+	for _, r := range all {
+		if f := p.Tree.File(r); f.Size > 0 {
 			sizes[f.Size]++
 		}
 	}
-	var some []Ref
-	for i := range p.Moves {
-		if f := p.Tree.File(p.Moves[i].File); sizes[f.Size] > 1 && isRegular(uint32(f.Mode)) {
-			some = append(some, p.Moves[i].File)
-		}
-	}
+	some := slices.DeleteFunc(all, func(r Ref) bool { return sizes[p.Tree.File(r).Size] < 2 })
 	if len(some) == 0 {
-		return nil
+		return nil, nil
 	}
 	groups, err := p.group(ctx, some, wholeBelow)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var large []Ref
 	var equal [][]Ref
@@ -64,7 +78,7 @@ func (p *planner) duplicates(ctx context.Context) error {
 		slices.SortFunc(large, compareRefs)
 		groups, err := p.group(ctx, large, 1<<62)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, g := range groups {
 			if len(g) > 1 {
@@ -72,11 +86,7 @@ func (p *planner) duplicates(ctx context.Context) error {
 			}
 		}
 	}
-	for _, g := range equal {
-		p.settle(g)
-	}
-	p.dealWithDuplicates()
-	return nil
+	return equal, nil
 }
 
 func compareRefs(a, b Ref) int {

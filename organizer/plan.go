@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"forg/journal"
+	"forg/organizer/metadata"
 	"forg/rules"
 )
 
@@ -76,7 +77,16 @@ type Options struct {
 	Trash func(dir *Dir) (TrashDir, error)
 	// Busy reports whether a program has the file open for writing.
 	Busy func(path string) bool
-	Now  time.Time
+	// Rules, when not nil, say where files go instead of By. Recursive and Into are those of the scan: rules without
+	// locations hold in subfolders only where it is, and relative destinations are below Into or, if that is empty, below
+	// the location of their rule. Metadata reads what rules ask of a content.
+	Rules     *rules.Rules
+	Recursive bool
+	Into      string
+	Metadata  *metadata.Reader
+	// Confirm asks a person on behalf of a rule; nil stands for no, since nobody is there.
+	Confirm func(path, question string) bool
+	Now     time.Time
 	// Progress is told how many of total files were looked into.
 	Progress func(done, total int64)
 }
@@ -118,6 +128,7 @@ type Move struct {
 	Unit   uint32 // files of one unit stay together, 0: alone
 	Label  uint16 // in Plan.Labels
 	Action journal.Action
+	Policy uint8 // in Plan.policies: what its rule says of a name that is taken
 }
 
 // Mismatch is a file whose content is not what its name says.
@@ -143,7 +154,14 @@ type Plan struct {
 	Problems   []Problem      // files that cannot be moved as asked, and why
 	Left       [Reasons]int64 // files left alone by the plan, beyond those of the scan
 	Unchecked  int64          // files whose content was not compared with their name
+	ByRules    bool           // rules of the user's decided, and labels are their names
+	Undecided  []Undecided    // rules that something unknown kept from matching
+	Said       []Said         // what rules say about files
 	copy       bool
+	policies   []policy
+	extras     map[uint32]*extra // what actions need besides, by the index of their Name
+	chained    bool              // more than a move may be done with a file
+	final      map[Ref]string
 	aside      map[Ref]Ref // files that stepped aside, by what they are called there: what they were called before
 }
 
@@ -186,7 +204,15 @@ func (p *Plan) Bytes() int64 {
 }
 
 // Files is how many files a plan moves.
-func (p *Plan) Files() int64 { return int64(len(p.Moves) - len(p.aside)) }
+func (p *Plan) Files() int64 {
+	n := int64(-len(p.aside))
+	for i := range p.Moves {
+		if p.Moves[i].Action.Places() || p.Moves[i].Action == journal.Link {
+			n++
+		}
+	}
+	return n
+}
 
 // planner turns a tree into a plan. It is the only one: what it promises is what is carried out.
 type planner struct {
@@ -203,6 +229,14 @@ type planner struct {
 	inBundle map[string]bool // folders that move with a page, and those below
 	pages    []page
 	sorted   int // moves before it have their units together
+
+	// For plans by rules:
+	before, after []Move // what is done with files before any moves, and after all have
+	typed         map[string]string
+	tagged        map[Ref][]string
+	counters      map[*rules.Rule]int64
+	duplicateOf   map[string]map[Ref]Ref // by fact
+	writes        map[string]*writing
 }
 
 // MakePlan says where the files of the tree belong. It reads the disk and changes nothing. Besides errors of ctx it
@@ -212,7 +246,11 @@ func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Pl
 	if err := p.categorize(ctx); err != nil {
 		return nil, err
 	}
-	p.assign()
+	if opt.Rules == nil {
+		p.assign()
+	} else if err := p.assignRules(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.duplicates(ctx); err != nil {
 		return nil, err
 	}
@@ -221,9 +259,11 @@ func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Pl
 
 func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 	return &planner{
-		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy},
-		opt:  opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
+		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy, ByRules: opt.Rules != nil,
+			policies: []policy{{}}, extras: map[uint32]*extra{}},
+		opt: opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
+		typed: map[string]string{}, tagged: map[Ref][]string{}, counters: map[*rules.Rule]int64{}, writes: map[string]*writing{},
 	}
 }
 
@@ -267,6 +307,11 @@ func (p *planner) assignPages() {
 		p.assignOne(g.folder, g.lead, g.unit)
 	}
 	p.pages = p.pages[:0]
+	p.keepUnitsTogether()
+}
+
+// keepUnitsTogether puts the moves of a unit behind each other.
+func (p *planner) keepUnitsTogether() {
 	part := p.Moves[p.sorted:]
 	first := map[uint32]int{} // where each unit begins
 	at := make([]int, len(part))

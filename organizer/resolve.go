@@ -19,16 +19,11 @@ import (
 // in which each finds its place free.
 func (p *planner) resolve() (*Plan, error) {
 	leaving := p.leaving()
-	out := make([]Move, 0, len(p.Moves))
-	for i := 0; i < len(p.Moves); {
-		n := i + 1 // members of a unit follow each other
-		for n < len(p.Moves) && p.Moves[n].Unit != 0 && p.Moves[n].Unit == p.Moves[i].Unit {
-			n++
-		}
-		out = p.resolveUnit(p.Moves[i:n], leaving, out)
-		i = n
-	}
-	p.Moves = out
+	moves := p.resolveAll(p.Moves, leaving)
+	// What is not a move takes no name that a move is about to free, so its turn is before all moves or after all.
+	before := p.resolveAll(p.before, nil)
+	after := p.resolveAll(slices.Concat(p.after, p.planWrites()), nil)
+	p.Moves = moves
 	if p.opt.Conflict == ConflictFail {
 		for _, q := range p.Problems {
 			if errors.Is(q.Err, ErrConflict) {
@@ -45,10 +40,25 @@ func (p *planner) resolve() (*Plan, error) {
 	if len(leaving) > 0 {
 		p.order()
 	}
+	p.Moves = slices.Concat(before, p.Moves, after)
 	if p.opt.PruneEmpty && !p.opt.Copy {
 		p.prune()
 	}
 	return p.Plan, nil
+}
+
+// resolveAll resolves moves unit by unit.
+func (p *planner) resolveAll(moves []Move, leaving map[place]bool) []Move {
+	out := make([]Move, 0, len(moves))
+	for i := 0; i < len(moves); {
+		n := i + 1 // members of a unit follow each other
+		for n < len(moves) && moves[n].Unit != 0 && moves[n].Unit == moves[i].Unit {
+			n++
+		}
+		out = p.resolveUnit(moves[i:n], leaving, out)
+		i = n
+	}
+	return out
 }
 
 type place struct{ dir, name string }
@@ -105,7 +115,13 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 			return out
 		}
 		name := p.Name(m)
-		if to.Dev != 0 && !p.opt.Copy && to.Dev != p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev {
+		if m.Action == journal.Write || m.Action == journal.Tag || m.Action == journal.Exec {
+			continue // they are about a file that bears the name already
+		}
+		if far := to.Dev != 0 && to.Dev != p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev; far && m.Action == journal.Link {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("link %s to %s: a hard link cannot lead to another file system", p.Tree.Path(m.File), to.Path)})
+			return out
+		} else if far && (m.Action == journal.Rename || m.Action == journal.Move) {
 			f := p.Tree.File(m.File)
 			if f.Nlink > 1 {
 				return stay(LeftLinked) // as a copy it would no longer be one file with its other names
@@ -124,21 +140,25 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		path := filepath.Join(to.Path, name)
 		there, err := lstat(path)
 		ours := err != nil || p.claimed(to, name) // claimed by this very run: its files never replace each other
+		conflict := cmp.Or(p.policies[m.Policy].conflict, p.opt.Conflict)
+		if m.Action == journal.Extract && conflict != ConflictRename {
+			conflict = ConflictSkip // a folder never gives way
+		}
 		switch {
-		case p.opt.Copy && p.copied(m, to):
+		case p.present(m, to, path, there):
 			return stay(NotLeft)
-		case p.opt.Conflict == ConflictSkip:
+		case conflict == ConflictSkip:
 			return stay(LeftConflict)
-		case p.opt.Conflict == ConflictFail:
+		case conflict == ConflictFail:
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("%w: %s", ErrConflict, path)})
 			return out
-		case p.opt.Conflict == ConflictRename || ours:
-			worst = max(worst, p.nextFree(to, name))
+		case conflict == ConflictRename || ours:
+			worst = max(worst, p.nextFree(to, m))
 			continue
 		case !isRegular(there.Mode):
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("overwrite %s: it is not a regular file, and only files give way to files", path)})
 			return out
-		case p.opt.Conflict == ConflictNewer && p.Tree.File(m.File).Mtime <= there.Mtime:
+		case conflict == ConflictNewer && p.Tree.File(m.File).Mtime <= there.Mtime:
 			return stay(LeftConflict)
 		case p.opt.Trash == nil:
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("overwrite %s: there is no trash for it here", path)})
@@ -150,7 +170,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		for n := worst; ; n++ {
 			if !slices.ContainsFunc(unit, func(m Move) bool {
 				to := &p.Folders[m.To]
-				return m.Action != journal.Trash && to.taken[to.key(p.numbered(p.Name(&m), n))]
+				return m.Action != journal.Trash && to.taken[to.key(p.numbered(&m, n))]
 			}) {
 				worst = n
 				break
@@ -173,9 +193,8 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		}
 		to := &p.Folders[m.To]
 		if worst > 0 {
-			name := p.Name(&m)
-			to.next[to.key(name)] = worst
-			p.rename(&m, p.numbered(name, worst))
+			to.next[to.key(p.Name(&m))] = worst
+			p.rename(&m, p.numbered(&m, worst))
 		}
 		to.taken[to.key(p.Name(&m))] = true
 		if leaving != nil || len(inWay) > 0 {
@@ -192,22 +211,33 @@ func (p *planner) claim(f *Folder, name string)        { f.taken["\x00"+f.key(na
 func (p *planner) claimed(f *Folder, name string) bool { return f.taken["\x00"+f.key(name)] }
 
 func (p *planner) rename(m *Move, name string) {
+	if x := p.extras[m.Name]; x != nil && m.Name != 0 {
+		p.extras[uint32(len(p.Names))] = x
+	}
 	m.Name = uint32(len(p.Names))
 	p.Names = append(p.Names, name)
 }
 
-// nextFree is the smallest number above those given so far that makes the name free.
-func (p *planner) nextFree(to *Folder, name string) int {
-	n := max(to.next[to.key(name)]+1, 2)
-	for to.taken[to.key(p.numbered(name, n))] {
+// nextFree is the smallest number above those given so far that makes the move's name free.
+func (p *planner) nextFree(to *Folder, m *Move) int {
+	key := to.key(p.Name(m))
+	n := max(to.next[key]+1, 2)
+	for to.taken[to.key(p.numbered(m, n))] {
 		n++
 	}
-	to.next[to.key(name)] = n - 1
+	to.next[key] = n - 1
 	return n
 }
 
-func (p *planner) numbered(name string, n int) string {
-	stem, ext := p.set.Split(name)
+// numbered is the name that a move's file takes when its own is taken.
+func (p *planner) numbered(m *Move, n int) string {
+	stem, ext := p.set.Split(p.Name(m))
+	if isDir(p.Tree.File(m.File).Mode) || m.Action == journal.Extract {
+		stem, ext = p.Name(m), ""
+	}
+	if t := p.policies[m.Policy].rename; t != nil {
+		return t.Name(stem, ext, int64(n))
+	}
 	return numberedName(stem, ext, n)
 }
 
@@ -287,15 +317,30 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 		return Move{}, fmt.Errorf("list the trash %s: %w", trash.Files, err)
 	}
 	m := Move{File: r, To: to, Action: journal.Trash, Label: p.label("Trash")}
-	name := trashName(path)
-	if f.taken[f.key(name)] {
-		name = p.numbered(name, p.nextFree(f, name))
-	}
-	if name != p.Tree.Name(r) {
+	if name := trashName(path); name != p.Tree.Name(r) {
 		p.rename(&m, name)
+	}
+	if f.taken[f.key(p.Name(&m))] {
+		p.rename(&m, p.numbered(&m, p.nextFree(f, &m)))
 	}
 	f.taken[f.key(p.Name(&m))] = true
 	return m, nil
+}
+
+// present reports whether what a move would make is there already, from an earlier run.
+func (p *planner) present(m *Move, to *Folder, path string, there meta) bool {
+	switch m.Action {
+	case journal.Copy:
+		return p.copied(m, to)
+	case journal.Link:
+		return there.SameFile(identity(p.Tree.File(m.File)))
+	case journal.Symlink:
+		text, err := readLink(path)
+		return err == nil && text == p.finalPath(m.File)
+	case journal.Extract:
+		return isDir(there.Mode)
+	}
+	return false
 }
 
 // copied reports whether an earlier run has copied the file, under its name or a numbered one.
@@ -304,7 +349,7 @@ func (p *planner) copied(m *Move, to *Folder) bool {
 	for n := 1; ; n++ {
 		name := p.Name(m)
 		if n > 1 {
-			name = p.numbered(name, n)
+			name = p.numbered(m, n)
 		}
 		if !to.taken[to.key(name)] {
 			return false

@@ -46,13 +46,14 @@ const (
 	LeftOurs
 	LeftLinked
 	LeftChanged
+	LeftUnmatched
 	Reasons // how many there are
 )
 
 var reasonText = [Reasons]string{"", "open in another program", "changed a moment ago", "unfinished download",
 	"put back by an undo", "name taken", "duplicate", "project or repository", "folder bundle",
 	"destination folder", "hidden", "symbolic link", "special file", "system file", "excluded",
-	"leftover of forg", "hard link to another file system", "changed since the scan"}
+	"leftover of forg", "hard link to another file system", "changed since the scan", "matched by no rule"}
 
 // String is the reason in words that can follow a number.
 func (r Reason) String() string { return reasonText[r] }
@@ -190,6 +191,9 @@ type ScanOptions struct {
 	// recursive scan leaves those alone. Without Into each root is its own, and of listed files each folder.
 	Into        string
 	Destination func(name string) bool
+	// Leave, when not nil, reports whether the folder at a path is one that rules put files in, and Enter whether any rule
+	// looks into it.
+	Leave, Enter func(path string) bool
 	// Only, when not nil, is the list of files to take; nothing else is looked at.
 	Only     []string
 	Projects bool // descend into projects and bundles too
@@ -250,6 +254,33 @@ func ResolveDir(path string) (string, error) {
 		return "", fmt.Errorf("open folder %s: it is not a folder", path)
 	}
 	return real, nil
+}
+
+// ResolveMissing is the absolute path of a folder that need not exist yet: links are resolved as far as it does. An error
+// begins with what is in the way.
+func ResolveMissing(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	missing := ""
+	for dir := abs; ; dir = filepath.Dir(dir) {
+		st, err := os.Stat(dir)
+		if err == nil && !st.IsDir() {
+			return "", fmt.Errorf("%s is not a folder", dir)
+		}
+		if err == nil {
+			real, err := ResolveDir(dir)
+			return filepath.Join(real, missing), err
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		if _, err := os.Lstat(dir); err == nil {
+			return "", fmt.Errorf("%s is a link that leads nowhere", dir)
+		}
+		missing = filepath.Join(filepath.Base(dir), missing)
+	}
 }
 
 // cause strips the path from an error that is about to be wrapped with a better one.
@@ -483,7 +514,8 @@ func (s *scanner) sortDir(dir, name string, hidden, isRoot bool, lists rules.Lis
 	switch {
 	case hidden:
 		s.count(LeftHidden)
-	case s.opt.Destination != nil && dir == s.opt.Into && s.opt.Destination(name), path == s.opt.Into && !isRoot:
+	case s.opt.Enter != nil && !s.opt.Enter(path):
+	case s.opt.Destination != nil && dir == s.opt.Into && s.opt.Destination(name), path == s.opt.Into && !isRoot, s.opt.Leave != nil && s.opt.Leave(path):
 		s.count(LeftDestination)
 	case !s.opt.Projects && lists&rules.FolderBundleNames != 0:
 		s.count(LeftFolderBundle)

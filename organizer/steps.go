@@ -1,6 +1,7 @@
 package organizer
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,19 +51,15 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				return
 			}
 		}
+		// Where files of which more is said are by then. A plan of moves alone need not know.
 		placed := map[Ref]*Move{}
-		if len(p.SameAs) > 0 {
-			for i := range p.Moves {
-				if p.Moves[i].Action != journal.Link { // a link's file is its original, which goes its own way
-					placed[p.Moves[i].File] = &p.Moves[i]
-				}
-			}
-		}
+		follow := len(p.SameAs) > 0 || len(p.extras) > 0 || p.chained
 		for i := range p.Moves {
 			m := &p.Moves[i]
 			dir, name := p.from(m, placed, made)
 			s := journal.Step{Action: m.Action, FromDir: dir, From: name, ToDir: folders[m.To], To: p.Name(m),
 				File: identity(p.Tree.File(m.File)), Label: p.Labels[m.Label], Unit: int64(m.Unit)}
+			p.describe(m, &s)
 			if original, ok := p.SameAs[m.File]; ok && m.Action == journal.Trash {
 				path := p.Tree.Path(original)
 				if to := placed[original]; to != nil {
@@ -70,6 +67,9 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				}
 				sameAs[int64(i)] = path
 				s.Ref = -1 - int64(i) // the runner turns it into the step's number
+			}
+			if follow && relocates(m.Action) {
+				placed[m.File] = m
 			}
 			if !yield(s) {
 				return
@@ -85,12 +85,15 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 	}
 }
 
-// from is where a move takes its file from: its place in the tree or, for a hard link, where its original has gone.
+// relocates reports whether a file is somewhere else after an action.
+func relocates(a journal.Action) bool {
+	return a == journal.Rename || a == journal.Move || a == journal.Trash
+}
+
+// from is where an action finds its file: at its place in the tree, or where an earlier move has taken it.
 func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Folder) (*journal.Folder, string) {
-	if m.Action == journal.Link {
-		if to := placed[m.File]; to != nil {
-			return &p.Folders[to.To].ID, p.Name(to)
-		}
+	if to := placed[m.File]; to != nil {
+		return &p.Folders[to.To].ID, p.Name(to)
 	}
 	d := &p.Tree.Dirs[p.Tree.DirOf(m.File)]
 	if f, ok := made[d.Path]; ok { // one folder, one value, or it would be journaled twice
@@ -98,6 +101,46 @@ func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Fold
 	}
 	made[d.Path] = &d.ID
 	return &d.ID, p.Tree.Name(m.File)
+}
+
+// finalPath is where a file is once the plan is carried out.
+func (p *Plan) finalPath(r Ref) string {
+	if p.final == nil {
+		p.final = map[Ref]string{}
+		for i := range p.Moves {
+			if m := &p.Moves[i]; relocates(m.Action) {
+				p.final[m.File] = p.Target(m)
+			}
+		}
+	}
+	return cmp.Or(p.final[r], p.Tree.Path(r))
+}
+
+// describe adds to a step what its action needs besides a file and a place.
+func (p *Plan) describe(m *Move, s *journal.Step) {
+	var x extra
+	if given := p.extras[m.Name]; given != nil && m.Name != 0 {
+		x = *given
+	}
+	switch m.Action {
+	case journal.Copy:
+		if x.mode == "reflink" {
+			s.Meta = []byte("reflink")
+		}
+	case journal.Symlink:
+		s.Meta = []byte(p.finalPath(m.File))
+	case journal.Tag:
+		s.Meta = TagMeta(x.oldTags, x.tags)
+	case journal.Write:
+		s.Meta = WriteMeta(x.text, x.mode, x.hash)
+	case journal.Exec:
+		// The rule saw the file where it was; the program sees it where it is by then.
+		argv := make([]string, len(x.argv))
+		for i, arg := range x.argv {
+			argv[i] = strings.ReplaceAll(arg, filepath.ToSlash(p.Tree.Path(m.File)), s.FromPath())
+		}
+		s.Meta = ExecMeta(argv, append(slices.Clip(x.env), "FORG_PATH="+s.FromPath()))
+	}
 }
 
 func parentOf(t *Tree, path string, made map[string]*journal.Folder) *journal.Folder {

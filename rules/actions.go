@@ -521,6 +521,12 @@ func (a *Action) step(l *look) (Step, error) {
 			return s, err
 		}
 		s.Folder = a.to.folder
+		switch {
+		case a.to.located:
+			s.Root = join(l.location, a.to.static)
+		case a.to.root != "":
+			s.Root = join(a.to.root, a.to.static)
+		}
 	}
 	if s.Text, err = a.text.expand(l); err != nil {
 		return s, err

@@ -214,6 +214,10 @@ type Step struct {
 	// it is the folder that the archive's content goes to. Empty for other kinds.
 	To string
 
+	// Root is the part of an absolute To that the rule's author wrote out: links in it may be followed. What a file's own
+	// values add behind it must not lead through a link.
+	Root string
+
 	// Folder says that To was taken for a folder, because it was written with a / at its end. The file keeps its name there.
 	Folder bool
 

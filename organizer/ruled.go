@@ -1,0 +1,679 @@
+package organizer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/zeebo/blake3"
+	"golang.org/x/sync/errgroup"
+
+	"forg/journal"
+	"forg/rules"
+)
+
+// Planning by rules: what the rules decide of each file becomes moves of the one planner, with the names, the order and
+// the conflicts of all others.
+
+// Undecided is a rule that did not match a file because something could not be told.
+type Undecided struct {
+	Path string
+	rules.Unknown
+}
+
+// Said is a text that a rule says about a file.
+type Said struct{ Path, Text string }
+
+// An extra is what an action needs besides a file and a place.
+type extra struct {
+	mode          string   // append, prepend or overwrite of a write; "reflink" of a copy
+	text          string   // write
+	hash          []byte   // write: BLAKE3 of what the file becomes
+	argv, env     []string // exec
+	oldTags, tags []string // tag: before and after
+}
+
+// policy is what a rule says of names that are taken.
+type policy struct {
+	conflict Conflict // "" leaves it to the run
+	rename   *rules.RenameTemplate
+}
+
+// decideAtOnce bounds how many decisions are held.
+const decideAtOnce = 32 << 10
+
+// assignRules gives every file the way that the rules say, bundle by bundle.
+func (p *planner) assignRules(ctx context.Context) error {
+	if err := p.prepareDuplicates(ctx); err != nil {
+		return err
+	}
+	var total int64
+	for r := range p.Tree.All() {
+		if p.Tree.File(r).Left == NotLeft {
+			total++
+		}
+	}
+	var done int64
+	folders := slices.ContainsFunc(p.opt.Rules.All(), func(r *rules.Rule) bool { return r.Enabled && r.Targets == rules.Dirs })
+	for d := range len(p.Tree.Dirs) { // folders that move are added to the tree
+		in := p.bundles(uint32(d))
+		dir := &p.Tree.Dirs[d]
+		if dir.Left != NotLeft {
+			continue
+		}
+		scope := p.opt.Rules.Scope(filepath.ToSlash(p.rootOf(dir)), filepath.ToSlash(dir.Path), p.opt.Recursive)
+		leads := map[Ref]rules.Decision{}
+		var refs []Ref
+		for r, f := range p.Tree.InDir(uint32(d)) {
+			if f.Left != NotLeft {
+				continue
+			}
+			if scope.Empty() {
+				p.leave(r, LeftUnmatched)
+				continue
+			}
+			refs = append(refs, r)
+		}
+		// The order of the disk is no order to a person, who may count files with {counter}.
+		slices.SortFunc(refs, func(a, b Ref) int { return strings.Compare(p.Tree.Name(a), p.Tree.Name(b)) })
+		for len(refs) > 0 {
+			some := refs[:min(len(refs), decideAtOnce)]
+			refs = refs[len(some):]
+			decisions, err := p.decide(ctx, scope, some)
+			if err != nil {
+				return err
+			}
+			if done += int64(len(some)); p.opt.Progress != nil {
+				p.opt.Progress(done, total)
+			}
+			for i, r := range some {
+				p.followRules(ctx, scope, r, decisions[i], in, leads)
+			}
+		}
+		for _, g := range p.pages {
+			if lead, ok := leads[g.lead]; ok {
+				p.growKinds()
+				p.place(g.folder, lead, g.lead, g.unit)
+			}
+		}
+		p.pages = p.pages[:0]
+		p.keepUnitsTogether()
+		if folders && !scope.Empty() {
+			if err := p.assignFolders(ctx, scope, uint32(d)); err != nil {
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rootOf is the root of the scan from which a folder was reached.
+func (p *planner) rootOf(dir *Dir) string {
+	best := ""
+	for _, root := range p.Tree.Roots {
+		if (dir.Path == root || within(dir.Path, root)) && len(root) > len(best) {
+			best = root
+		}
+	}
+	return cmp.Or(best, dir.Path)
+}
+
+// decide asks the rules about files, several at a time since they may have to be read.
+func (p *planner) decide(ctx context.Context, scope *rules.Scope, refs []Ref) ([]rules.Decision, error) {
+	const share = 64
+	out := make([]rules.Decision, len(refs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(scanWorkers)
+	for from := 0; from < len(refs); from += share {
+		part := refs[from:min(from+share, len(refs))]
+		g.Go(func() error {
+			for i, r := range part {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				out[from+i] = p.decideOne(ctx, scope, r)
+			}
+			return nil
+		})
+	}
+	return out, g.Wait()
+}
+
+func (p *planner) decideOne(ctx context.Context, scope *rules.Scope, r Ref) rules.Decision {
+	a := p.ask(ctx, r)
+	defer a.close()
+	return scope.Decide(a)
+}
+
+// followRules carries a decision into the plan. A file that belongs to another goes where that one goes, unless another
+// rule speaks of it.
+func (p *planner) followRules(ctx context.Context, scope *rules.Scope, r Ref, own rules.Decision, in map[Ref]membership, leads map[Ref]rules.Decision) {
+	for _, u := range own.Unknown {
+		p.Undecided = append(p.Undecided, Undecided{p.Tree.Path(r), u})
+	}
+	b, bundled := in[r]
+	lead, unit := r, uint32(0)
+	if bundled {
+		if b.left != NotLeft { // one of them stays, so all stay
+			p.leave(r, b.left)
+			return
+		}
+		first, ok := leads[b.lead]
+		if !ok {
+			first = p.decideOne(ctx, scope, b.lead)
+			leads[b.lead] = first
+		}
+		if sameRule(own, first) || len(own.Steps) == 0 {
+			own, lead, unit = first, b.lead, b.unit
+		}
+	}
+	if len(own.Steps) == 0 {
+		p.leave(r, LeftUnmatched)
+		return
+	}
+	if p.opt.Busy != nil && p.opt.Busy(p.Tree.Path(r)) {
+		p.leave(r, LeftOpen)
+		return
+	}
+	p.place(r, own, lead, unit)
+}
+
+func sameRule(a, b rules.Decision) bool {
+	return len(a.Steps) > 0 && len(b.Steps) > 0 && a.Steps[0].Rule == b.Steps[0].Rule
+}
+
+// assignFolders asks the rules about the folders in folder d. One that moves takes along all that is in it.
+func (p *planner) assignFolders(ctx context.Context, scope *rules.Scope, d uint32) error {
+	dir := &p.Tree.Dirs[d]
+	own := Dir{Path: dir.Path, ID: dir.ID, Dev: dir.Dev, Into: dir.Into, IsRoot: dir.IsRoot}
+	for _, name := range slices.Sorted(slices.Values(dir.Folders)) {
+		path := filepath.Join(own.Path, name)
+		if p.inBundle[path] || p.set.Lists(name)&rules.SystemNames != 0 || !p.opt.Hidden && strings.HasPrefix(name, ".") {
+			continue
+		}
+		st, err := lstat(path)
+		if err != nil || !isDir(st.Mode) {
+			continue
+		}
+		r := p.Tree.addIn(own, name, st)
+		p.growKinds()
+		decision := p.decideOne(ctx, scope, r)
+		for _, u := range decision.Unknown {
+			p.Undecided = append(p.Undecided, Undecided{path, u})
+		}
+		if len(decision.Steps) == 0 {
+			continue
+		}
+		before := len(p.Moves)
+		p.place(r, decision, r, 0)
+		if len(p.Moves) > before {
+			p.inBundle[path] = true
+		}
+	}
+	return nil
+}
+
+// place turns the steps of a decision into moves of r. lead is the file that the decision was made of: of what belongs to
+// it only the places follow, with names that go on fitting.
+func (p *planner) place(r Ref, decision rules.Decision, lead Ref, unit uint32) {
+	dir, name := p.Tree.Dirs[p.Tree.DirOf(r)].Path, p.Tree.Name(r)
+	at := planned{dir: dir, name: name, action: journal.Rename}
+	moved := false
+	if len(decision.Steps) > 1 && unit == 0 {
+		p.unit++
+		unit = p.unit
+	}
+	numbers := map[*rules.Rule]int64{}
+	p.chained = p.chained || len(decision.Steps) > 1
+	for _, s := range decision.Steps {
+		if s.Counted {
+			if _, ok := numbers[s.Rule]; !ok && r == lead {
+				p.counters[s.Rule]++
+			}
+			numbers[s.Rule] = p.counters[s.Rule]
+			s = s.WithCounter(numbers[s.Rule])
+		}
+		label := p.label(s.Rule.Name)
+		pol, err := p.policy(s)
+		if err != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), err})
+			return
+		}
+		one := planned{dir: at.dir, name: at.name, label: label, policy: pol}
+		if s.To != "" && s.Kind != rules.Rename {
+			if one.dir, one.name, err = p.target(s, r, lead, at.name); err != nil {
+				p.Problems = append(p.Problems, Problem{p.Tree.Path(r), fmt.Errorf("%s %s by rule %q: %w", s.Kind, p.Tree.Path(r), s.Rule.Name, err)})
+				return
+			}
+		}
+		switch s.Kind {
+		case rules.Move:
+			at = one
+			at.action, moved = journal.Rename, true
+		case rules.Rename:
+			at.name, at.label, at.policy = p.follower(s.To, r, lead), label, pol
+			at.action, moved = journal.Rename, true
+		case rules.Trash:
+			p.finish(r, unit, planned{action: journal.Trash, label: label})
+			return
+		case rules.Copy, rules.Reflink:
+			one.action = journal.Copy
+			if s.Kind == rules.Reflink {
+				one.extra = &extra{mode: "reflink"}
+			}
+			p.before = append(p.before, p.move(r, unit, one))
+		case rules.Hardlink:
+			one.action = journal.Link
+			p.after = append(p.after, p.move(r, unit, one))
+		case rules.Symlink:
+			one.action = journal.Symlink
+			p.after = append(p.after, p.move(r, unit, one))
+		default:
+			if r != lead {
+				continue
+			}
+			if !p.act(r, unit, one, s, at, moved) {
+				if moved {
+					p.finish(r, unit, at)
+				}
+				return
+			}
+		}
+	}
+	if moved {
+		p.finish(r, unit, at)
+	}
+}
+
+// planned is a move before the planner has taken it up.
+type planned struct {
+	dir, name string
+	action    journal.Action
+	label     uint16
+	policy    uint8
+	extra     *extra
+}
+
+func (p *planner) move(r Ref, unit uint32, one planned) Move {
+	m := Move{File: r, To: p.folder(one.dir), Unit: unit, Label: one.label, Action: one.action, Policy: one.policy}
+	if one.name != p.Tree.Name(r) || one.extra != nil {
+		p.rename(&m, one.name)
+	}
+	if one.extra != nil {
+		p.extras[m.Name] = one.extra
+	}
+	return m
+}
+
+// finish plans the one change of place that all steps of a file come to.
+func (p *planner) finish(r Ref, unit uint32, at planned) {
+	dir := p.Tree.Dirs[p.Tree.DirOf(r)].Path
+	if at.action == journal.Trash {
+		if p.opt.Trash == nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), fmt.Errorf("trash %s: there is no trash for it here", p.Tree.Path(r))})
+			return
+		}
+		m, err := p.toTrash(r)
+		if err != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), err})
+			return
+		}
+		m.Unit, m.Label = unit, at.label
+		p.Moves = append(p.Moves, m)
+		return
+	}
+	if at.dir == dir && at.name == p.Tree.Name(r) {
+		return // in its place
+	}
+	path := filepath.Join(dir, p.Tree.Name(r))
+	if isDir(p.Tree.File(r).Mode) && (at.dir == path || within(at.dir, path)) {
+		p.Problems = append(p.Problems, Problem{path, fmt.Errorf("move %s to %s: a folder cannot go into itself", path, at.dir)})
+		return
+	}
+	if p.opt.Undone != nil {
+		if from, ok := p.opt.Undone(dir, p.Tree.Name(r), identity(p.Tree.File(r))); ok && from == at.dir {
+			p.leave(r, LeftUndone)
+			return
+		}
+	}
+	if p.opt.Copy {
+		at.action = journal.Copy
+	}
+	p.Moves = append(p.Moves, p.move(r, unit, at))
+}
+
+// act plans what a rule does with a file besides placing it. It reports whether later steps of the rule have their turn.
+func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned, moved bool) bool {
+	list := &p.before
+	if moved {
+		list = &p.after
+	}
+	switch s.Kind {
+	case rules.Echo:
+		p.Said = append(p.Said, Said{p.Tree.Path(r), s.Text})
+		return true
+	case rules.Confirm:
+		return p.opt.Confirm != nil && p.opt.Confirm(p.Tree.Path(r), s.Text)
+	case rules.Exec:
+		one.dir, one.name, one.action = at.dir, at.name, journal.Exec
+		one.extra = &extra{argv: s.Argv, env: s.Env}
+	case rules.Tag:
+		tags, err := p.tagsOf(r)
+		if err != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), fmt.Errorf("tag %s: %w", p.Tree.Path(r), err)})
+			return false
+		}
+		next := retag(tags, s)
+		if slices.Equal(tags, next) {
+			return true
+		}
+		p.tagged[r] = next
+		one.dir, one.name, one.action = p.Tree.Dirs[p.Tree.DirOf(r)].Path, p.Tree.Name(r), journal.Tag
+		one.extra = &extra{oldTags: tags, tags: next}
+		list = &p.before
+	case rules.Extract:
+		one.action = journal.Extract
+		list = &p.before
+	case rules.Write:
+		path := filepath.Join(one.dir, one.name)
+		if err := p.write(path, s, one.label); err != nil {
+			p.Problems = append(p.Problems, Problem{path, fmt.Errorf("write %s: %w", path, cause(err))})
+			return false
+		}
+		return true
+	}
+	*list = append(*list, p.move(r, unit, one))
+	return true
+}
+
+// tagsOf are the tags that a file has by then.
+func (p *planner) tagsOf(r Ref) ([]string, error) {
+	if tags, ok := p.tagged[r]; ok {
+		return tags, nil
+	}
+	a := p.ask(context.Background(), r)
+	defer a.close()
+	v, err := a.Fact(rules.FactTags)
+	tags, _ := v.([]string)
+	return tags, err
+}
+
+// retag is what tags become by a step.
+func retag(tags []string, s rules.Step) []string {
+	var out []string
+	if !s.Set {
+		out = slices.Clone(tags)
+	}
+	for _, t := range s.Add {
+		if !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return slices.DeleteFunc(out, func(t string) bool { return slices.Contains(s.Remove, t) })
+}
+
+// target is the folder and the name that a step's destination means for r.
+func (p *planner) target(s rules.Step, r, lead Ref, name string) (dir, file string, err error) {
+	to := s.To
+	if !path.IsAbs(to) && !filepath.IsAbs(filepath.FromSlash(to)) {
+		to = path.Join(filepath.ToSlash(cmp.Or(p.opt.Into, s.Location)), to)
+	} else if to, err = p.resolveTyped(s); err != nil {
+		return "", "", err
+	}
+	if s.Folder && s.Kind != rules.Extract {
+		return filepath.Clean(filepath.FromSlash(to)), name, nil
+	}
+	to = filepath.Clean(filepath.FromSlash(to))
+	return filepath.Dir(to), p.follower(filepath.Base(to), r, lead), nil
+}
+
+// follower is the name that goes with the lead's new name: film.srt becomes Film (2020).srt where film.mkv became
+// Film (2020).mkv. Without a common beginning, and for folders, whose name a page knows, the name stays.
+func (p *planner) follower(renamed string, r, lead Ref) string {
+	if r == lead {
+		return renamed
+	}
+	own := p.Tree.Name(r)
+	stem, _ := p.set.Split(p.Tree.Name(lead))
+	if isDir(p.Tree.File(r).Mode) || !strings.HasPrefix(own, stem) {
+		return own
+	}
+	next, _ := p.set.Split(renamed)
+	return next + own[len(stem):]
+}
+
+// resolveTyped is an absolute destination with the links resolved in the part that the rule's author wrote out. What a
+// file's own values add is never followed through a link.
+func (p *planner) resolveTyped(s rules.Step) (string, error) {
+	root := s.Root
+	real, ok := p.typed[root]
+	if !ok {
+		var err error
+		if real, err = ResolveMissing(filepath.FromSlash(root)); err != nil {
+			return "", err
+		}
+		p.typed[root] = real
+	}
+	return filepath.Join(real, filepath.FromSlash(strings.TrimPrefix(s.To, root))), nil
+}
+
+// policy is the index of what a step says of names that are taken.
+func (p *planner) policy(s rules.Step) (uint8, error) {
+	want := policy{Conflict(s.Conflict), s.RenameTemplate}
+	if i := slices.Index(p.policies, want); i >= 0 {
+		return uint8(i), nil
+	}
+	if len(p.policies) == 256 {
+		return 0, errors.New("the rules have more than 255 different ways to deal with names that are taken")
+	}
+	p.policies = append(p.policies, want)
+	return uint8(len(p.policies) - 1), nil
+}
+
+// prepareDuplicates finds equal files among all that rules may ask about, and for each way to choose the one to keep,
+// what every other is a duplicate of.
+func (p *planner) prepareDuplicates(ctx context.Context) error {
+	ways := p.opt.Rules.Duplicates()
+	if len(ways) == 0 {
+		return nil
+	}
+	var all []Ref
+	for r, f := range p.Tree.All() {
+		if f.Left == NotLeft && isRegular(uint32(f.Mode)) {
+			all = append(all, r)
+		}
+	}
+	groups, err := p.equals(ctx, all)
+	if err != nil {
+		return err
+	}
+	p.duplicateOf = map[string]map[Ref]Ref{}
+	for _, w := range ways {
+		of := map[Ref]Ref{}
+		for _, g := range groups {
+			keep := slices.MinFunc(g, func(a, b Ref) int { return p.compareKeep(w, a, b) })
+			for _, r := range g {
+				if r != keep && p.Tree.File(r).Ino != p.Tree.File(keep).Ino {
+					of[r] = keep
+				}
+			}
+		}
+		p.duplicateOf[w.Fact] = of
+	}
+	return nil
+}
+
+// compareKeep orders equal files, the one to keep first.
+func (p *planner) compareKeep(w rules.Duplicates, a, b Ref) int {
+	fa, fb, pa, pb := p.Tree.File(a), p.Tree.File(b), p.Tree.Path(a), p.Tree.Path(b)
+	first := 0
+	switch w.Keep {
+	case "newest":
+		first = cmp.Compare(fb.Mtime, fa.Mtime)
+	case "shortest":
+		first = cmp.Compare(len(pa), len(pb))
+	case "first":
+		first = strings.Compare(pa, pb)
+	case "priority":
+		first = cmp.Compare(rank(w.Priority, pa), rank(w.Priority, pb))
+	}
+	return cmp.Or(first, cmp.Compare(fa.Mtime, fb.Mtime), cmp.Compare(len(pa), len(pb)), strings.Compare(pa, pb))
+}
+
+// rank is the place of the first folder that holds path, or one behind the last.
+func rank(folders []string, path string) int {
+	i := slices.IndexFunc(folders, func(f string) bool { return within(path, filepath.FromSlash(f)) })
+	if i < 0 {
+		return len(folders)
+	}
+	return i
+}
+
+// writing is what rules write into one file.
+type writing struct {
+	label     uint16
+	was, text string // what the file holds, and is to hold
+	old       *Ref   // the file as it is, if there is one
+}
+
+// maxWritten bounds the files that rules write to: each change keeps the version before.
+const maxWritten = 16 << 20
+
+// write plans a text for the file at path. The texts of a run for one file are one change of it. A text that stands in the
+// file already is not written again, so that running twice changes nothing.
+func (p *planner) write(path string, s rules.Step, label uint16) error {
+	w := p.writes[path]
+	if w == nil {
+		w = &writing{label: label}
+		m, err := lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case !isRegular(m.Mode):
+			return errors.New("it is not a regular file")
+		case m.Size > maxWritten:
+			return fmt.Errorf("it is larger than %d MB", maxWritten>>20)
+		default:
+			f, err := openPath(path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			text, err := io.ReadAll(io.LimitReader(f, maxWritten+1))
+			if err != nil {
+				return err
+			}
+			r := p.Tree.add(path, m, 0)
+			p.growKinds()
+			w.was, w.text, w.old = string(text), string(text), &r
+		}
+		p.writes[path] = w
+	}
+	switch {
+	case s.Mode == "overwrite":
+		w.text = s.Text
+	case strings.HasPrefix(w.text, s.Text) || strings.Contains(w.text, "\n"+s.Text):
+	case s.Mode == "prepend":
+		w.text = s.Text + w.text
+	default:
+		w.text += s.Text
+	}
+	return nil
+}
+
+// planWrites turns what is to be written into actions: the version before goes to the trash, and the next takes its name.
+func (p *planner) planWrites() []Move {
+	var out []Move
+	for _, path := range slices.Sorted(maps.Keys(p.writes)) {
+		w := p.writes[path]
+		if w.text == w.was && w.old != nil {
+			continue
+		}
+		p.unit++
+		hash := blake3.Sum256([]byte(w.text))
+		one := planned{dir: filepath.Dir(path), name: filepath.Base(path), action: journal.Write, label: w.label,
+			extra: &extra{mode: "overwrite", text: w.text, hash: hash[:]}}
+		var r Ref
+		if w.old == nil {
+			r = p.Tree.add(path, meta{Identity: journal.Identity{Size: int64(len(w.text)), Mode: modeRegular | 0o666}}, 0)
+			p.growKinds()
+		} else {
+			r = *w.old
+			if p.opt.Trash == nil {
+				p.Problems = append(p.Problems, Problem{path, fmt.Errorf("write %s: there is no trash for the version before", path)})
+				continue
+			}
+			away, err := p.toTrash(r)
+			if err != nil {
+				p.Problems = append(p.Problems, Problem{path, err})
+				continue
+			}
+			away.Unit = p.unit
+			out = append(out, away)
+			if added, ok := strings.CutPrefix(w.text, w.was); ok {
+				one.extra.mode, one.extra.text = "append", added
+			} else if added, ok := strings.CutSuffix(w.text, w.was); ok {
+				one.extra.mode, one.extra.text = "prepend", added
+			}
+		}
+		p.chained = true
+		out = append(out, p.move(r, p.unit, one))
+	}
+	return out
+}
+
+// Explain tells how the rules of opt come to their verdicts about the file or folder at path, which is taken as reached
+// from root, and why it would be left alone before any rule is asked, if so. Duplicates are looked for in its folder.
+func Explain(ctx context.Context, root, path string, set *rules.Set, opt Options, scan ScanOptions) ([]rules.Trace, Reason, error) {
+	dir, err := ResolveDir(filepath.Dir(path))
+	if err != nil {
+		return nil, NotLeft, err
+	}
+	name := filepath.Base(path)
+	scan.Recursive = false
+	tree, err := Scan(ctx, dir, set, scan)
+	if err != nil {
+		return nil, NotLeft, err
+	}
+	p := newPlanner(tree, set, opt)
+	if err := p.categorize(ctx); err != nil {
+		return nil, NotLeft, err
+	}
+	if err := p.prepareDuplicates(ctx); err != nil {
+		return nil, NotLeft, err
+	}
+	var found Ref
+	ok := false
+	for r := range tree.All() {
+		if tree.Name(r) == name {
+			found, ok = r, true
+		}
+	}
+	if !ok {
+		st, err := lstat(filepath.Join(dir, name))
+		if err != nil {
+			return nil, NotLeft, fmt.Errorf("look at %s: %w", path, cause(err))
+		}
+		if !isDir(st.Mode) {
+			return nil, LeftSpecial, nil
+		}
+		found = tree.addIn(tree.Dirs[0], name, st)
+		p.growKinds()
+	}
+	a := p.ask(ctx, found)
+	defer a.close()
+	scope := opt.Rules.Scope(filepath.ToSlash(root), filepath.ToSlash(dir), opt.Recursive)
+	return scope.Explain(a), tree.File(found).Left, nil
+}
