@@ -421,6 +421,7 @@ func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Opt
 		dir := &plan.Tree.Dirs[plan.Tree.DirOf(m.File)]
 		bases[i] = dir.Into
 		items[i] = reviewItem{From: relative(dir.Into, from), To: filepath.ToSlash(relative(dir.Into, to)), Bytes: plan.Tree.File(m.File).Size}
+		items[i].Note = plan.Note(m)
 		if original, ok := plan.SameAs[m.File]; ok {
 			items[i].Note = "duplicate of " + plan.Tree.Name(original)
 		}
@@ -451,8 +452,10 @@ func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Opt
 	edits := make([]organizer.Edit, len(items))
 	for i := range items {
 		edits[i] = organizer.Edit{Out: items[i].Out, To: plan.Target(&plan.Moves[i])}
-		if bases[i] != "" {
-			edits[i].To = filepath.Join(bases[i], filepath.FromSlash(items[i].To))
+		if to := filepath.FromSlash(items[i].To); filepath.IsAbs(to) { // rules may send files anywhere
+			edits[i].To = filepath.Clean(to)
+		} else if bases[i] != "" {
+			edits[i].To = filepath.Join(bases[i], to)
 		}
 	}
 	return organizer.Edited(plan, edits, set, opt)

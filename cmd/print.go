@@ -400,8 +400,8 @@ func (r *organizeReport) tree() {
 			if original, ok := r.plan.SameAs[m.File]; ok {
 				line += r.paint(yellow, "  same as "+show(r.plan.Tree.Name(original)))
 			}
-			if m.Action == journal.Link {
-				line += r.paint(dim, "  hard link")
+			if note := r.plan.Note(m); note != "" {
+				line += r.paint(dim, "  "+show(note))
 			}
 			fmt.Fprintf(w, "  %s\n", line)
 		}

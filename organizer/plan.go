@@ -161,8 +161,11 @@ type Plan struct {
 	policies   []policy
 	extras     map[uint32]*extra // what actions need besides, by the index of their Name
 	chained    bool              // more than a move may be done with a file
+	wanted     map[Ref]bool      // files that go to the trash because a rule says so
+	writes     map[string]*writing
 	final      map[Ref]string
-	aside      map[Ref]Ref // files that stepped aside, by what they are called there: what they were called before
+	typed      map[string]string // destinations as rules have them, and where those are
+	aside      map[Ref]Ref       // files that stepped aside, by what they are called there: what they were called before
 }
 
 // Name is the name a move gives its file.
@@ -232,11 +235,9 @@ type planner struct {
 
 	// For plans by rules:
 	before, after []Move // what is done with files before any moves, and after all have
-	typed         map[string]string
 	tagged        map[Ref][]string
 	counters      map[*rules.Rule]int64
 	duplicateOf   map[string]map[Ref]Ref // by fact
-	writes        map[string]*writing
 }
 
 // MakePlan says where the files of the tree belong. It reads the disk and changes nothing. Besides errors of ctx it
@@ -260,10 +261,10 @@ func MakePlan(ctx context.Context, tree *Tree, set *rules.Set, opt Options) (*Pl
 func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 	return &planner{
 		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy, ByRules: opt.Rules != nil,
-			policies: []policy{{}}, extras: map[uint32]*extra{}},
+			policies: []policy{{}}, extras: map[uint32]*extra{}, wanted: map[Ref]bool{}, writes: map[string]*writing{}, typed: map[string]string{}},
 		opt: opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
-		typed: map[string]string{}, tagged: map[Ref][]string{}, counters: map[*rules.Rule]int64{}, writes: map[string]*writing{},
+		tagged: map[Ref][]string{}, counters: map[*rules.Rule]int64{},
 	}
 }
 

@@ -27,15 +27,16 @@ type planHead struct {
 }
 
 type planMove struct {
-	Action    string    `json:"action"` // move, copy, trash or link
+	Action    string    `json:"action"` // move, copy, reflink, trash, link or symlink
 	From      string    `json:"from"`
 	FromBytes []byte    `json:"from_bytes,omitempty"` // if From is not valid UTF-8
 	To        string    `json:"to,omitempty"`
 	ToBytes   []byte    `json:"to_bytes,omitempty"`
 	Same      string    `json:"same_as,omitempty"` // what a duplicate to be trashed or linked equals
 	SameBytes []byte    `json:"same_as_bytes,omitempty"`
-	Category  string    `json:"category"`
-	Unit      uint32    `json:"unit,omitempty"` // files of one unit stay together
+	Conflict  Conflict  `json:"on_conflict,omitempty"` // if a rule says otherwise than the plan
+	Category  string    `json:"category"`              // or the name of the rule
+	Unit      uint32    `json:"unit,omitempty"`        // files of one unit stay together
 	Bytes     int64     `json:"bytes"`
 	Modified  time.Time `json:"modified"`
 	Inode     uint64    `json:"inode,string"` // text, for programs that read numbers as floating point
@@ -55,8 +56,15 @@ func ExactPath(path string) (string, []byte) {
 	return strings.ToValidUTF8(path, "\ufffd"), []byte(path)
 }
 
-// WritePlan writes a plan for review and for Apply at another time.
+// WritePlan writes a plan for review and for Apply at another time. It refuses plans with actions that do more than to
+// place files: who reviews a list of names should not have to look for programs in it.
 func WritePlan(w io.Writer, p *Plan, conflict Conflict, now time.Time) error {
+	for i := range p.Moves {
+		switch m := &p.Moves[i]; m.Action {
+		case journal.Tag, journal.Write, journal.Extract, journal.Exec:
+			return fmt.Errorf("the rule %q does more than to place files (%s %s), which a plan file cannot hold", p.Labels[m.Label], m.Action, p.Tree.Path(m.File))
+		}
+	}
 	b := bufio.NewWriter(w)
 	roots := append([]string{}, p.Tree.Roots...)
 	for i := range p.Tree.Dirs {
@@ -64,6 +72,12 @@ func WritePlan(w io.Writer, p *Plan, conflict Conflict, now time.Time) error {
 			roots = append(roots, into)
 		}
 	}
+	for _, typed := range p.typed {
+		if !slices.Contains(roots, typed) {
+			roots = append(roots, typed)
+		}
+	}
+	slices.Sort(roots[len(p.Tree.Roots):])
 	head, err := json.Marshal(planHead{Version: planVersion, CreatedAt: now, Roots: roots, OnConflict: conflict})
 	if err != nil {
 		return err
@@ -77,11 +91,22 @@ func WritePlan(w io.Writer, p *Plan, conflict Conflict, now time.Time) error {
 		out := planMove{Action: "move", Category: p.Labels[m.Label], Unit: m.Unit, Bytes: f.Size, Modified: time.Unix(0, f.Mtime).UTC(), Inode: f.Ino, Born: f.Born}
 		out.From, out.FromBytes = ExactPath(p.Tree.Path(m.File))
 		out.To, out.ToBytes = ExactPath(p.Target(m))
+		if c := p.policies[m.Policy].conflict; c != conflict {
+			out.Conflict = c
+		}
 		original, dup := p.SameAs[m.File]
 		switch m.Action {
 		case journal.Copy:
-			out.Action = "copy"
+			if out.Action = "copy"; p.extras[m.Name] != nil && m.Name != 0 {
+				out.Action = "reflink"
+			}
+		case journal.Symlink:
+			out.Action = "symlink"
 		case journal.Trash:
+			if p.wanted[m.File] {
+				out.Action, out.To, out.ToBytes = "trash", "", nil
+				break
+			}
 			if !dup { // a file in the way: it gives way again when the plan is carried out
 				continue
 			}
@@ -141,20 +166,22 @@ func ReadPlan(r io.Reader, set *rules.Set, opt Options) (*Plan, error) {
 		if err := m.check(head.Roots); err != nil {
 			return nil, fmt.Errorf("%w: move %d: %w", ErrPlan, i+1, err)
 		}
-		opt.Copy = opt.Copy || m.Action == "copy"
 	}
+	opt.Copy = len(head.Moves) > 0 && !slices.ContainsFunc(head.Moves, func(m planMove) bool { return m.Action != "copy" })
 	return replan(&head, set, opt)
 }
 
 func (m *planMove) check(roots []string) error {
-	if !slices.Contains([]string{"move", "copy", "trash", "link"}, m.Action) {
+	if _, ok := planActions[m.Action]; !ok {
 		return fmt.Errorf("unknown action %q", m.Action)
+	}
+	if !slices.Contains([]Conflict{"", ConflictRename, ConflictSkip, ConflictOverwrite, ConflictNewer, ConflictFail}, m.Conflict) {
+		return fmt.Errorf("on_conflict is %q", m.Conflict)
 	}
 	paths := []string{m.From}
 	if m.Action != "trash" {
 		paths = append(paths, m.To)
-	}
-	if m.Action == "trash" {
+	} else if m.Same != "" {
 		paths = append(paths, m.Same)
 	}
 	for _, p := range paths {
@@ -170,6 +197,10 @@ func (m *planMove) check(roots []string) error {
 	}
 	return nil
 }
+
+// planActions are the actions of plan files.
+var planActions = map[string]journal.Action{"move": journal.Rename, "copy": journal.Copy, "reflink": journal.Copy,
+	"trash": journal.Trash, "link": journal.Link, "symlink": journal.Symlink}
 
 // replan makes a plan of what a plan file asks for, with the names that are free now.
 func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
@@ -204,10 +235,12 @@ func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
 	seen := map[string]bool{}
 	for i := range head.Moves {
 		m := &head.Moves[i]
-		if seen[m.From] && m.Action != "link" {
-			return nil, fmt.Errorf("%w: it moves %q twice", ErrPlan, m.From)
+		if relocates(planActions[m.Action]) {
+			if seen[m.From] {
+				return nil, fmt.Errorf("%w: it moves %q twice", ErrPlan, m.From)
+			}
+			seen[m.From] = true
 		}
-		seen[m.From] = seen[m.From] || m.Action != "link"
 		r, err := take(m)
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{m.From, err})
@@ -217,6 +250,9 @@ func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
 		p.unit = max(p.unit, m.Unit)
 		if m.Action == "trash" {
 			original, ok := refs[m.Same]
+			if m.Same == "" && p.opt.Trash != nil {
+				ok, p.wanted[r] = true, true
+			}
 			if !ok || p.opt.Trash == nil {
 				p.Problems = append(p.Problems, Problem{m.From, fmt.Errorf("trash %s: the file it equals, %s, is not part of the plan", m.From, m.Same)})
 				continue
@@ -227,21 +263,40 @@ func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
 				continue
 			}
 			t.Unit = m.Unit
-			p.SameAs[r] = original
-			p.DupBytes += m.Bytes
+			if p.wanted[r] {
+				t.Label = p.label(m.Category)
+			} else {
+				p.SameAs[r] = original
+				p.DupBytes += m.Bytes
+			}
 			p.Moves = append(p.Moves, t)
 			continue
-		}
-		mv := Move{File: r, To: p.folder(filepath.Dir(m.To)), Unit: m.Unit, Label: p.label(m.Category),
-			Action: map[string]journal.Action{"move": journal.Rename, "copy": journal.Copy, "link": journal.Link}[m.Action]}
-		if name := filepath.Base(m.To); name != tree.Name(r) || m.Action == "link" {
-			p.rename(&mv, name)
 		}
 		if m.From == m.To {
 			continue
 		}
-		p.Moves = append(p.Moves, mv)
+		pol, err := p.addPolicy(policy{conflict: m.Conflict})
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrPlan, err)
+		}
+		one := planned{dir: filepath.Dir(m.To), name: filepath.Base(m.To), action: planActions[m.Action], label: p.label(m.Category), policy: pol}
+		if m.Action == "reflink" {
+			one.extra = &extra{mode: "reflink"}
+		}
+		mv := p.move(r, m.Unit, one)
+		if m.Action == "link" && mv.Name == 0 {
+			p.rename(&mv, one.name)
+		}
+		switch m.Action {
+		case "copy", "reflink":
+			p.before = append(p.before, mv)
+		case "symlink":
+			p.after = append(p.after, mv)
+		default:
+			p.Moves = append(p.Moves, mv)
+		}
 	}
+	p.chained = len(p.before)+len(p.after) > 0
 	return p.resolve()
 }
 
@@ -257,6 +312,9 @@ func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 	q := newPlanner(p.Tree, set, opt)
 	q.growKinds()
 	q.SameAs, q.DupBytes, q.Mismatches, q.Problems, q.Left, q.Unchecked = p.SameAs, p.DupBytes, p.Mismatches, p.Problems, p.Left, p.Unchecked
+	q.policies, q.typed, q.wanted, q.writes, q.ByRules, q.Undecided, q.Said = p.policies, p.typed, p.wanted, p.writes, p.ByRules, p.Undecided, p.Said
+	q.chained = p.chained
+	first := slices.IndexFunc(p.Moves, func(m Move) bool { return relocates(m.Action) })
 	out := map[uint32]bool{} // units of which a file stays: then all of it stays
 	for i := range p.Moves {
 		if u := p.Moves[i].Unit; u != 0 && edits[i].Out {
@@ -267,12 +325,16 @@ func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 		m := p.Moves[i]
 		q.unit = max(q.unit, m.Unit)
 		if m.Action == journal.Trash {
-			if _, dup := p.SameAs[m.File]; !dup {
+			if _, dup := p.SameAs[m.File]; !dup && !p.wanted[m.File] {
 				continue // a file in the way gives way again if it still must
 			}
 		}
-		if edits[i].Out || out[m.Unit] {
-			continue
+		if m.Action == journal.Write || edits[i].Out || out[m.Unit] {
+			continue // what is written is planned again
+		}
+		x := p.extras[m.Name]
+		if m.Name == 0 {
+			x = nil
 		}
 		m.To = q.folder(filepath.Dir(edits[i].To))
 		m.Label = q.label(p.Labels[m.Label])
@@ -280,13 +342,25 @@ func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 		if m.Action == journal.Move {
 			m.Action = journal.Rename
 		}
-		if name := filepath.Base(edits[i].To); name != p.Tree.Name(m.File) {
+		if name := filepath.Base(edits[i].To); name != p.Tree.Name(m.File) || x != nil {
 			q.rename(&m, name)
 		}
-		if p.Tree.Path(m.File) == edits[i].To {
+		if x != nil {
+			q.extras[m.Name] = x
+		}
+		if p.Tree.Path(m.File) == edits[i].To && relocates(m.Action) {
 			continue
 		}
-		q.Moves = append(q.Moves, m)
+		// A duplicate that becomes a hard link is linked right before it goes.
+		linked := m.Action == journal.Link && i+1 < len(p.Moves) && p.Moves[i+1].Action == journal.Trash && p.Moves[i+1].Unit == m.Unit
+		switch {
+		case relocates(m.Action), linked, !p.ByRules:
+			q.Moves = append(q.Moves, m)
+		case i < first || first < 0:
+			q.before = append(q.before, m)
+		default:
+			q.after = append(q.after, m)
+		}
 	}
 	return q.resolve()
 }

@@ -118,7 +118,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		if m.Action == journal.Write || m.Action == journal.Tag || m.Action == journal.Exec {
 			continue // they are about a file that bears the name already
 		}
-		if far := to.Dev != 0 && to.Dev != p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev; far && m.Action == journal.Link {
+		if far := to.Dev != 0 && to.Dev != p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev; far && m.Action == journal.Link && p.ByRules {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("link %s to %s: a hard link cannot lead to another file system", p.Tree.Path(m.File), to.Path)})
 			return out
 		} else if far && (m.Action == journal.Rename || m.Action == journal.Move) {

@@ -41,6 +41,36 @@ type extra struct {
 	oldTags, tags []string // tag: before and after
 }
 
+// Note says in a few words what an action does, where that is more than to move its file; else it is empty.
+func (p *Plan) Note(m *Move) string {
+	var x extra
+	if given := p.extras[m.Name]; given != nil && m.Name != 0 {
+		x = *given
+	}
+	switch m.Action {
+	case journal.Copy:
+		if x.mode == "reflink" {
+			return "shared copy"
+		}
+		if !p.copy {
+			return "copy"
+		}
+	case journal.Link:
+		return "hard link"
+	case journal.Symlink:
+		return "symbolic link"
+	case journal.Extract:
+		return "extracted"
+	case journal.Tag:
+		return "tags: " + cmp.Or(strings.Join(x.tags, ", "), "none")
+	case journal.Write:
+		return "text is written (" + x.mode + ")"
+	case journal.Exec:
+		return "runs " + strings.Join(x.argv, " ") + " (cannot be undone)"
+	}
+	return ""
+}
+
 // policy is what a rule says of names that are taken.
 type policy struct {
 	conflict Conflict // "" leaves it to the run
@@ -245,7 +275,7 @@ func (p *planner) place(r Ref, decision rules.Decision, lead Ref, unit uint32) {
 			s = s.WithCounter(numbers[s.Rule])
 		}
 		label := p.label(s.Rule.Name)
-		pol, err := p.policy(s)
+		pol, err := p.addPolicy(policy{Conflict(s.Conflict), s.RenameTemplate})
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), err})
 			return
@@ -330,6 +360,7 @@ func (p *planner) finish(r Ref, unit uint32, at planned) {
 			return
 		}
 		m.Unit, m.Label = unit, at.label
+		p.wanted[r] = true
 		p.Moves = append(p.Moves, m)
 		return
 	}
@@ -468,14 +499,13 @@ func (p *planner) resolveTyped(s rules.Step) (string, error) {
 	return filepath.Join(real, filepath.FromSlash(strings.TrimPrefix(s.To, root))), nil
 }
 
-// policy is the index of what a step says of names that are taken.
-func (p *planner) policy(s rules.Step) (uint8, error) {
-	want := policy{Conflict(s.Conflict), s.RenameTemplate}
+// addPolicy is the index of what is said of names that are taken.
+func (p *planner) addPolicy(want policy) (uint8, error) {
 	if i := slices.Index(p.policies, want); i >= 0 {
 		return uint8(i), nil
 	}
 	if len(p.policies) == 256 {
-		return 0, errors.New("the rules have more than 255 different ways to deal with names that are taken")
+		return 0, errors.New("there are more than 255 different ways to deal with names that are taken")
 	}
 	p.policies = append(p.policies, want)
 	return uint8(len(p.policies) - 1), nil
