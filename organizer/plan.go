@@ -210,7 +210,7 @@ func (p *Plan) Bytes() int64 {
 func (p *Plan) Files() int64 {
 	n := int64(-len(p.aside))
 	for i := range p.Moves {
-		if p.Moves[i].Action.Places() || p.Moves[i].Action == journal.Link {
+		if a := p.Moves[i].Action; a.Counts() || a == journal.Link {
 			n++
 		}
 	}

@@ -235,7 +235,7 @@ func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
 	seen := map[string]bool{}
 	for i := range head.Moves {
 		m := &head.Moves[i]
-		if relocates(planActions[m.Action]) {
+		if planActions[m.Action].Takes() {
 			if seen[m.From] {
 				return nil, fmt.Errorf("%w: it moves %q twice", ErrPlan, m.From)
 			}
@@ -314,7 +314,7 @@ func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 	q.SameAs, q.DupBytes, q.Mismatches, q.Problems, q.Left, q.Unchecked = p.SameAs, p.DupBytes, p.Mismatches, p.Problems, p.Left, p.Unchecked
 	q.policies, q.typed, q.wanted, q.writes, q.ByRules, q.Undecided, q.Said = p.policies, p.typed, p.wanted, p.writes, p.ByRules, p.Undecided, p.Said
 	q.chained = p.chained
-	first := slices.IndexFunc(p.Moves, func(m Move) bool { return relocates(m.Action) })
+	first := slices.IndexFunc(p.Moves, func(m Move) bool { return m.Action.Takes() })
 	out := map[uint32]bool{} // units of which a file stays: then all of it stays
 	for i := range p.Moves {
 		if u := p.Moves[i].Unit; u != 0 && edits[i].Out {
@@ -348,13 +348,13 @@ func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 		if x != nil {
 			q.extras[m.Name] = x
 		}
-		if p.Tree.Path(m.File) == edits[i].To && relocates(m.Action) {
+		if p.Tree.Path(m.File) == edits[i].To && m.Action.Takes() {
 			continue
 		}
 		// A duplicate that becomes a hard link is linked right before it goes.
 		linked := m.Action == journal.Link && i+1 < len(p.Moves) && p.Moves[i+1].Action == journal.Trash && p.Moves[i+1].Unit == m.Unit
 		switch {
-		case relocates(m.Action), linked, !p.ByRules:
+		case m.Action.Takes(), linked, !p.ByRules:
 			q.Moves = append(q.Moves, m)
 		case i < first || first < 0:
 			q.before = append(q.before, m)

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/zeebo/blake3"
 	"golang.org/x/sync/errgroup"
 
 	"forg/journal"
@@ -34,11 +33,11 @@ type Said struct{ Path, Text string }
 
 // An extra is what an action needs besides a file and a place.
 type extra struct {
-	mode          string   // append, prepend or overwrite of a write; "reflink" of a copy
-	text          string   // write
-	hash          []byte   // write: BLAKE3 of what the file becomes
-	argv, env     []string // exec
-	oldTags, tags []string // tag: before and after
+	mode      string   // of a write; "reflink" of a copy
+	meta      []byte   // write and tag: of the step
+	fresh     bool     // write: there is no file of the name
+	argv, env []string // exec
+	tags      []string // tag: afterwards
 }
 
 // Note says in a few words what an action does, where that is more than to move its file; else it is empty.
@@ -411,7 +410,11 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 		}
 		p.tagged[r] = next
 		one.dir, one.name, one.action = p.Tree.Dirs[p.Tree.DirOf(r)].Path, p.Tree.Name(r), journal.Tag
-		one.extra = &extra{oldTags: tags, tags: next}
+		one.extra = &extra{tags: next}
+		if one.extra.meta, err = TagChange(p.Tree.Path(r), tags, next); err != nil {
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), fmt.Errorf("tag %s: %w", p.Tree.Path(r), err)})
+			return false
+		}
 		list = &p.before
 	case rules.Extract:
 		one.action = journal.Extract
@@ -612,10 +615,10 @@ func (p *planner) write(path string, s rules.Step, label uint16) error {
 		p.writes[path] = w
 	}
 	switch {
-	case s.Mode == "overwrite":
+	case s.Mode == WriteOverwrite:
 		w.text = s.Text
 	case strings.HasPrefix(w.text, s.Text) || strings.Contains(w.text, "\n"+s.Text):
-	case s.Mode == "prepend":
+	case s.Mode == WritePrepend:
 		w.text = s.Text + w.text
 	default:
 		w.text += s.Text
@@ -632,9 +635,19 @@ func (p *planner) planWrites() []Move {
 			continue
 		}
 		p.unit++
-		hash := blake3.Sum256([]byte(w.text))
+		mode, text := WriteOverwrite, w.text
+		if added, ok := strings.CutPrefix(w.text, w.was); ok && w.old != nil {
+			mode, text = WriteAppend, added
+		} else if added, ok := strings.CutSuffix(w.text, w.was); ok && w.old != nil {
+			mode, text = WritePrepend, added
+		}
+		change, err := WriteMeta(mode, []byte(text), strings.NewReader(w.was))
+		if err != nil {
+			p.Problems = append(p.Problems, Problem{path, err})
+			continue
+		}
 		one := planned{dir: filepath.Dir(path), name: filepath.Base(path), action: journal.Write, label: w.label,
-			extra: &extra{mode: "overwrite", text: w.text, hash: hash[:]}}
+			extra: &extra{mode: mode, meta: change, fresh: w.old == nil}}
 		var r Ref
 		if w.old == nil {
 			r = p.Tree.add(path, meta{Identity: journal.Identity{Size: int64(len(w.text)), Mode: modeRegular | 0o666}}, 0)
@@ -652,11 +665,6 @@ func (p *planner) planWrites() []Move {
 			}
 			away.Unit = p.unit
 			out = append(out, away)
-			if added, ok := strings.CutPrefix(w.text, w.was); ok {
-				one.extra.mode, one.extra.text = "append", added
-			} else if added, ok := strings.CutSuffix(w.text, w.was); ok {
-				one.extra.mode, one.extra.text = "prepend", added
-			}
 		}
 		p.chained = true
 		out = append(out, p.move(r, p.unit, one))

@@ -68,7 +68,7 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 				sameAs[int64(i)] = path
 				s.Ref = -1 - int64(i) // the runner turns it into the step's number
 			}
-			if follow && relocates(m.Action) {
+			if follow && m.Action.Takes() {
 				placed[m.File] = m
 			}
 			if !yield(s) {
@@ -83,11 +83,6 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 			}
 		}
 	}
-}
-
-// relocates reports whether a file is somewhere else after an action.
-func relocates(a journal.Action) bool {
-	return a == journal.Rename || a == journal.Move || a == journal.Trash
 }
 
 // from is where an action finds its file: at its place in the tree, or where an earlier move has taken it.
@@ -108,7 +103,7 @@ func (p *Plan) finalPath(r Ref) string {
 	if p.final == nil {
 		p.final = map[Ref]string{}
 		for i := range p.Moves {
-			if m := &p.Moves[i]; relocates(m.Action) {
+			if m := &p.Moves[i]; m.Action.Takes() {
 				p.final[m.File] = p.Target(m)
 			}
 		}
@@ -125,14 +120,16 @@ func (p *Plan) describe(m *Move, s *journal.Step) {
 	switch m.Action {
 	case journal.Copy:
 		if x.mode == "reflink" {
-			s.Meta = []byte("reflink")
+			s.Meta = ReflinkMeta()
 		}
 	case journal.Symlink:
-		s.Meta = []byte(p.finalPath(m.File))
+		s.Meta = SymlinkMeta(p.finalPath(m.File))
 	case journal.Tag:
-		s.Meta = TagMeta(x.oldTags, x.tags)
+		s.Meta = x.meta
 	case journal.Write:
-		s.Meta = WriteMeta(x.text, x.mode, x.hash)
+		if s.Meta = x.meta; x.fresh {
+			s.FromDir, s.From = nil, ""
+		}
 	case journal.Exec:
 		// The rule saw the file where it was; the program sees it where it is by then.
 		argv := make([]string, len(x.argv))
