@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"bufio"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -350,8 +349,7 @@ func (a *app) listBuiltin() error {
 	}
 	w := bufio.NewWriter(a.out)
 	for _, c := range set.Categories() {
-		list := slices.DeleteFunc(types[c], func(t string) bool { return t == "" || t == c })
-		a.fill(w, a.paint(bold, fmt.Sprintf("%-*s", width, c))+"  ", cmp.Or(strings.Join(list, ", "), "what nothing else claims"), a.columns())
+		a.fill(w, a.paint(bold, fmt.Sprintf("%-*s", width, c))+"  ", strings.Join(types[c], ", "), a.columns())
 	}
 	fmt.Fprintf(w, "\nA file goes to the folder of its category. %s shows the extensions and media types.\n", a.paint(bold, "forg rules list --builtin --json"))
 	return w.Flush()

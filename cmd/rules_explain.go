@@ -251,6 +251,9 @@ func (a *app) explainOne(plan *organizer.Plan, e *organizer.Explanation, r *rule
 		size = a.paint(dim, "  "+bytesText(st.Size()))
 	}
 	fmt.Fprintln(w, a.paint(bold, a.tilde(e.Path))+size)
+	if !slices.ContainsFunc(r.Locations(), func(l rules.Location) bool { return filepath.FromSlash(l.Path) == root }) {
+		a.fill(w, "  ", a.paint(dim, "as by forg organize --rules "+a.tilde(r.path)+" "+a.tilde(root)), width)
+	}
 	for _, line := range a.outcome(plan, e) {
 		a.fill(w, "  ", line, width)
 	}
@@ -370,7 +373,7 @@ func (a *app) traces(w io.Writer, traces []rules.Trace, indent string) {
 	flush := func() {
 		if len(few) > 0 {
 			a.fill(w, indent+a.verdict("-"), a.paint(dim, show(strings.Join(few, ", "))), width)
-			a.fill(w, indent+"         ", a.paint(dim, show(why)), width)
+			a.fill(w, indent+"         ", a.paint(dim, show(a.tildeIn(why))), width)
 		}
 		few = nil
 	}
@@ -401,7 +404,7 @@ func (a *app) traces(w io.Writer, traces []rules.Trace, indent string) {
 			continue
 		}
 		if t.Why != "" && !slices.ContainsFunc(t.Conditions, func(c rules.ConditionTrace) bool { return c.Err != nil }) {
-			a.fill(w, indent+"         ", show(t.Why), width)
+			a.fill(w, indent+"         ", show(a.tildeIn(t.Why)), width)
 		}
 		if t.Verdict != rules.Yes {
 			continue
@@ -438,7 +441,7 @@ var groupText = map[string]string{"all": "all of these", "any": "one of these", 
 // condition shows what one condition says, on one line if the terminal is wide enough for it, or for its beginning.
 func (a *app) condition(w io.Writer, c rules.ConditionTrace, indent string, width int) {
 	head := indent + strings.Repeat("  ", max(c.Depth-1, 0)) + a.verdict(c.Verdict.String())
-	text, why := show(cmp.Or(groupText[c.Text], c.Text)), show(c.Why)
+	text, why := show(cmp.Or(groupText[c.Text], c.Text)), show(a.tildeIn(c.Why))
 	if why == "" {
 		a.fill(w, head, text, width)
 		return
@@ -548,6 +551,15 @@ func explanationJSON(plan *organizer.Plan, e *organizer.Explanation, root string
 		}
 	}
 	return j
+}
+
+// tildeIn shortens the paths in a text for people.
+func (a *app) tildeIn(text string) string {
+	home, err := a.home()
+	if err != nil || home == "/" {
+		return text
+	}
+	return strings.ReplaceAll(text, filepath.ToSlash(home)+"/", "~/")
 }
 
 // columns is the width of the terminal that the answer goes to, 0 if it goes elsewhere.

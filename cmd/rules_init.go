@@ -91,6 +91,9 @@ func (a *app) rulesInit(c *cobra.Command, given []string, print bool, output str
 	if _, err := a.count(ctx, root, location, f, all, func(p *proposal) bool { return !p.Ask }); err != nil {
 		return err
 	}
+	if !slices.ContainsFunc(all, func(p proposal) bool { return p.files > 0 }) {
+		return fmt.Errorf("write rules: no rule matches a file in %s; docs/rules.md shows how to write your own", a.tilde(root))
+	}
 	all = slices.DeleteFunc(all, func(p proposal) bool { return p.files == 0 && !p.Ask })
 	for i := range all {
 		all[i].taken = !all[i].Ask
@@ -102,7 +105,7 @@ func (a *app) rulesInit(c *cobra.Command, given []string, print bool, output str
 	}
 	chosen := func(p *proposal) bool { return p.taken }
 	if !slices.ContainsFunc(all, func(p proposal) bool { return p.taken }) {
-		return fmt.Errorf("write rules: no rule was taken for %s; docs/rules.md shows how to write your own", a.tilde(root))
+		return fmt.Errorf("write rules: none was taken for %s, and nothing was written", a.tilde(root))
 	}
 	total, err := a.count(ctx, root, location, f, all, chosen)
 	if err != nil {
