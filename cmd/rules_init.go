@@ -246,7 +246,7 @@ func (p *proposal) what() string {
 
 // choose asks about each proposal that would do something.
 func (a *app) choose(root string, all []proposal) error {
-	fmt.Fprintf(a.err, "Rules for %s. y takes a rule, n leaves it out, a takes all that follow, q none of them.\n\n", a.tilde(root))
+	fmt.Fprintf(a.err, "Rules that fit %s. Answer y to take one, n to leave it out,\na to take all that follow and q to take none of them.\n\n", a.tilde(root))
 	in := bufio.NewReader(oneByte{a.in})
 	rest := ""
 	for i := range all {
@@ -254,13 +254,17 @@ func (a *app) choose(root string, all []proposal) error {
 		if p.files == 0 {
 			continue
 		}
-		fmt.Fprintf(a.err, "  %s  %s -> %s\n", p.Name, p.what(), show(p.where()))
+		name := p.Name
+		if a.colored(a.errTTY) {
+			name = string(bold) + name + "\x1b[0m"
+		}
+		a.fill(a.err, fmt.Sprintf("%s  %s -> ", name, p.what()), show(p.where()), a.columns())
 		for rest == "" {
 			hint := "[Y/n/a/q]"
 			if p.Ask {
 				hint = "[y/N/a/q]"
 			}
-			fmt.Fprintf(a.err, "    take it? %s ", hint)
+			fmt.Fprintf(a.err, "  take it? %s ", hint)
 			line, err := in.ReadString('\n')
 			if err != nil {
 				fmt.Fprintln(a.err)
@@ -363,14 +367,14 @@ func (a *app) initReport(root, path string, all []proposal, total int64) {
 	defer w.Flush()
 	taken, width := 0, 0
 	for i := range all {
-		if all[i].taken && all[i].files > 0 {
+		if all[i].taken {
 			taken++
 			width = max(width, len(all[i].Name))
 		}
 	}
 	for i := range all {
-		if p := &all[i]; p.taken && p.files > 0 {
-			a.fill(w, fmt.Sprintf("  %s  %6s  -> ", a.paint(bold, fmt.Sprintf("%-*s", width, p.Name)), humanize.Comma(p.files)), show(p.where()), a.columns())
+		if p := &all[i]; p.taken {
+			a.fill(w, fmt.Sprintf("  %s  %6s -> ", a.paint(bold, fmt.Sprintf("%-*s", width, p.Name)), humanize.Comma(p.files)), show(p.where()), a.columns())
 		}
 	}
 	fmt.Fprintf(w, "\nWrote %d %s for %s to %s.\n", taken, plural(taken, "rule"), a.tilde(root), a.tilde(path))
