@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,7 +36,10 @@ type globToken struct {
 	group   string // {group}
 }
 
-const maxChoices = 64
+const (
+	maxChoices = 64   // texts that the braces of a pattern stand for
+	maxPattern = 1000 // bytes
+)
 
 // compileGlob reads a glob: * and ?, [a-z], [!a-z], {this,that}, and \ before what is meant as it is. The error is a
 // *unitError.
@@ -43,8 +47,8 @@ func compileGlob(glob string, style globStyle, fold bool) (*pattern, error) {
 	if glob == "" {
 		return nil, &unitError{0, "a pattern is empty", ""}
 	}
-	if !utf8.ValidString(glob) {
-		return nil, &unitError{0, "a pattern is not UTF-8", ""}
+	if len(glob) > maxPattern {
+		return nil, &unitError{0, fmt.Sprintf("a pattern is longer than %d bytes", maxPattern), ""}
 	}
 	p := &pattern{}
 	choices, err := expandBraces(norm.NFC.String(glob))
@@ -74,7 +78,7 @@ func compileGlob(glob string, style globStyle, fold bool) (*pattern, error) {
 		}
 		expr := flags + "^(?:" + strings.Join(all, "|") + ")$"
 		if p.re, err = regexp.Compile(expr); err != nil {
-			return nil, &unitError{0, "a pattern is too large", ""}
+			return nil, &unitError{0, "a pattern cannot be compiled: " + err.Error(), ""}
 		}
 	}
 	return p, nil
@@ -383,8 +387,20 @@ func matchTokens(tokens []globToken, s string) bool {
 			return false
 		}
 	}
-	t, star, from := 0, -1, 0
-	i := 0
+	t, i := 0, 0        // the token and the place in s to look at
+	star, from := -1, 0 // the token behind the last star, and where it was tried
+	// seek tries that token from a place on, and passes over places where its text is not.
+	seek := func(at int) bool {
+		if tokens[star].kind == 0 {
+			next := strings.Index(s[at:], tokens[star].text)
+			if next < 0 {
+				return false
+			}
+			at += next
+		}
+		from, i, t = at, at, star
+		return true
+	}
 	for {
 		if t == len(tokens) {
 			if i == len(s) {
@@ -392,19 +408,21 @@ func matchTokens(tokens []globToken, s string) bool {
 			}
 		} else {
 			switch token := &tokens[t]; token.kind {
-			case '*':
-				star, from = t, i
-				t++
-				continue
-			case '{':
-				// At least one character, and then any.
-				if i < len(s) {
+			case '*', '{':
+				if token.kind == '{' { // at least one character, and then any
+					if i == len(s) {
+						break
+					}
 					_, n := utf8.DecodeRuneInString(s[i:])
 					i += n
-					star, from = t, i
-					t++
-					continue
 				}
+				if star = t + 1; star == len(tokens) {
+					return true
+				}
+				if !seek(i) {
+					return false
+				}
+				continue
 			case 0:
 				if strings.HasPrefix(s[i:], token.text) {
 					i += len(token.text)
@@ -425,7 +443,8 @@ func matchTokens(tokens []globToken, s string) bool {
 			return false
 		}
 		_, n := utf8.DecodeRuneInString(s[from:])
-		from += n
-		i, t = from, star+1
+		if !seek(from + n) {
+			return false
+		}
 	}
 }
