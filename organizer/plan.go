@@ -313,12 +313,17 @@ func (p *planner) assignPages() {
 
 // keepUnitsTogether puts the moves of a unit behind each other.
 func (p *planner) keepUnitsTogether() {
-	part := p.Moves[p.sorted:]
+	together(p.Moves[p.sorted:])
+	p.sorted = len(p.Moves)
+}
+
+// together puts the moves of each unit behind its first.
+func together(moves []Move) {
 	first := map[uint32]int{} // where each unit begins
-	at := make([]int, len(part))
-	for i := range part {
+	at := make([]int, len(moves))
+	for i := range moves {
 		at[i] = i
-		if u := part[i].Unit; u != 0 {
+		if u := moves[i].Unit; u != 0 {
 			if f, ok := first[u]; ok {
 				at[i] = f
 			} else {
@@ -326,19 +331,19 @@ func (p *planner) keepUnitsTogether() {
 			}
 		}
 	}
-	if len(first) > 0 {
-		order := make([]int, len(part))
-		for i := range order {
-			order[i] = i
-		}
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
-		sorted := make([]Move, len(part))
-		for i, k := range order {
-			sorted[i] = part[k]
-		}
-		copy(part, sorted)
+	if len(first) == 0 {
+		return
 	}
-	p.sorted = len(p.Moves)
+	order := make([]int, len(moves))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
+	sorted := make([]Move, len(moves))
+	for i, k := range order {
+		sorted[i] = moves[k]
+	}
+	copy(moves, sorted)
 }
 
 func (p *planner) assignOne(r, lead Ref, unit uint32) {
