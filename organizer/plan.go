@@ -235,7 +235,7 @@ type planner struct {
 
 	// For plans by rules:
 	before, after []Move // what is done with files before any moves, and after all have
-	tagged        map[Ref][]string
+	tagged        map[Ref]*tagging
 	counters      map[*rules.Rule]int64
 	duplicateOf   map[string]map[Ref]Ref // by fact
 }
@@ -264,7 +264,7 @@ func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 			policies: []policy{{}}, extras: map[uint32]*extra{}, wanted: map[Ref]bool{}, writes: map[string]*writing{}, typed: map[string]string{}},
 		opt: opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
-		tagged: map[Ref][]string{}, counters: map[*rules.Rule]int64{},
+		tagged: map[Ref]*tagging{}, counters: map[*rules.Rule]int64{},
 	}
 }
 

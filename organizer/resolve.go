@@ -19,14 +19,13 @@ import (
 // in which each finds its place free.
 func (p *planner) resolve() (*Plan, error) {
 	leaving := p.leaving()
-	moves := p.resolveAll(p.Moves, leaving)
+	p.Moves = p.resolveAll(p.Moves, leaving)
 	// What is not a move takes no name that a move is about to free, so its turn is before all moves or after all.
 	before, after := p.resolveApart(p.before), p.resolveApart(p.after)
 	for i := range after { // a move that was made stays, whatever becomes of a link to it or of a program
 		after[i].Unit = 0
 	}
 	after = append(after, p.planWrites()...)
-	p.Moves = moves
 	if p.opt.Conflict == ConflictFail {
 		for _, q := range p.Problems {
 			if errors.Is(q.Err, ErrConflict) {
@@ -44,6 +43,7 @@ func (p *planner) resolve() (*Plan, error) {
 		p.order()
 	}
 	p.Moves = slices.Concat(before, p.Moves, after)
+	p.final = nil
 	if p.opt.PruneEmpty && !p.opt.Copy {
 		p.prune()
 	}
@@ -367,7 +367,12 @@ func (p *planner) present(m *Move, to *Folder, path string, there meta) bool {
 	case journal.Link:
 		return there.SameFile(identity(p.Tree.File(m.File)))
 	case journal.Symlink:
-		text, err := readLink(path)
+		dir, err := openFolder(to.Path)
+		if err != nil {
+			return false
+		}
+		defer dir.close()
+		text, err := dir.readlink(filepath.Base(path))
 		return err == nil && text == p.finalPath(m.File)
 	case journal.Extract:
 		return isDir(there.Mode)
