@@ -3,6 +3,8 @@ package rules
 import (
 	"slices"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // A File is what rules ask about a file or a folder. Dir and Name are asked often and must be cheap; Fact may read the
@@ -97,7 +99,7 @@ type Options struct {
 // concurrent use.
 type Rules struct {
 	rules   []*Rule
-	tests   []*test
+	tests   []*testCase
 	opt     Options
 	facts   []string    // what is asked of files; conditions and templates know a fact by its index
 	cutoffs []time.Time // moments that ages stand for, by index
@@ -115,14 +117,14 @@ type Rule struct {
 	Targets  Targets
 	Actions  []Action
 
-	locations []location // none if the rule holds wherever it is used
-	anywhere  bool
-	deep      bool // subfolders: true
-	where     *condition
-	gives     map[string]bool // placeholders that the filters give
-	env       []giving        // what exec hands on in the environment
-	exts      []string        // nil, or the extensions of which a file must have one for the rule to match
-	asks      []string        // facts
+	at        *yaml.Node
+	locations []location
+	anywhere  bool       // no locations: the rule holds wherever it is used
+	deep      bool       // subfolders: true
+	where     *condition // nil holds always
+	env       []giving   // what exec hands on in the environment
+	exts      []string   // nil, or the extensions of which a file must have one for the rule to match
+	asks      []string   // facts
 }
 
 // Targets says what a rule is about.
@@ -167,7 +169,8 @@ type Action struct {
 	Line int    // where it stands, from 1
 	Text string // as written, on one line
 
-	to       *template // destination, new name, or file to write
+	column   int
+	to       *target   // destination, new name, or file to write
 	text     *template // write, echo, confirm
 	argv     []*template
 	conflict string
@@ -269,7 +272,8 @@ func (v Verdict) String() string { return [...]string{"no", "unknown", "yes"}[v]
 type Trace struct {
 	Rule       *Rule
 	Verdict    Verdict
-	Why        string // in words, what decided
+	Why        string // in words, what decided if it was not the conditions; may be empty
+	Skipped    bool   // an earlier rule took the file; Verdict says what this one would have said
 	Conditions []ConditionTrace
 	Steps      []Step // what the rule does with the file
 }

@@ -1,0 +1,431 @@
+package rules
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// A globStyle says what * means.
+type globStyle uint8
+
+const (
+	wordGlob    globStyle = iota // * is any run of characters
+	captureGlob                  // the same, and {word} is a run of at least one, to be used as {name.word}
+	pathGlob                     // * stays within a name, ** is any run of folders
+)
+
+// A pattern is a compiled glob. Text to match must be in Unicode's form NFC, and in lower case if the pattern is folded:
+// lookers for names do that once for all patterns.
+type pattern struct {
+	choices [][]globToken
+	re      *regexp.Regexp // for paths, and for captures of captureGlob
+	groups  []string
+}
+
+type globToken struct {
+	kind    byte // 0 for text, or one of * ? [ {
+	text    string
+	negated bool // [!...]
+	ranges  []rune
+	group   string // {group}
+}
+
+const maxChoices = 64
+
+// compileGlob reads a glob: * and ?, [a-z], [!a-z], {this,that}, and \ before what is meant as it is. The error is a
+// *unitError.
+func compileGlob(glob string, style globStyle, fold bool) (*pattern, error) {
+	if glob == "" {
+		return nil, &unitError{0, "a pattern is empty", ""}
+	}
+	if !utf8.ValidString(glob) {
+		return nil, &unitError{0, "a pattern is not UTF-8", ""}
+	}
+	p := &pattern{}
+	choices, err := expandBraces(norm.NFC.String(glob))
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range choices {
+		tokens, err := globTokens(c, style, glob, fold)
+		if err != nil {
+			return nil, err
+		}
+		p.choices = append(p.choices, tokens)
+		for _, t := range tokens {
+			if t.group != "" && !slices.Contains(p.groups, t.group) {
+				p.groups = append(p.groups, t.group)
+			}
+		}
+	}
+	if style == pathGlob || len(p.groups) > 0 {
+		flags := "(?s)"
+		if fold {
+			flags = "(?si)"
+		}
+		var all []string
+		for _, c := range p.choices {
+			all = append(all, globRegexp(c, style))
+		}
+		expr := flags + "^(?:" + strings.Join(all, "|") + ")$"
+		if p.re, err = regexp.Compile(expr); err != nil {
+			return nil, &unitError{0, "a pattern is too large", ""}
+		}
+	}
+	return p, nil
+}
+
+// lowerCase folds s for comparisons without regard to case.
+func lowerCase(s string) string { return strings.ToLower(s) }
+
+// expandBraces returns what {a,b} stands for. Braces around a single word are captures, and stay.
+func expandBraces(s string) ([]string, error) {
+	out := []string{""}
+	add := func(text string) {
+		for i := range out {
+			out[i] += text
+		}
+	}
+	for i := 0; i < len(s); {
+		switch s[i] {
+		case '\\':
+			end := min(i+2, len(s))
+			for end < len(s) && !utf8.RuneStart(s[end]) {
+				end++
+			}
+			add(s[i:end])
+			i = end
+		case '[':
+			end := classEnd(s, i)
+			if end < 0 {
+				return nil, &unitError{i, "a [ in a pattern is never closed", "a bracket itself is \\["}
+			}
+			add(s[i:end])
+			i = end
+		case '{':
+			n := strings.IndexByte(s[i:], '}')
+			if n < 0 {
+				return nil, &unitError{i, "a { in a pattern is never closed", "a brace itself is \\{"}
+			}
+			inner := s[i+1 : i+n]
+			if strings.Contains(inner, "{") {
+				return nil, &unitError{i, "braces within braces in a pattern", ""}
+			}
+			if !strings.Contains(inner, ",") {
+				add(s[i : i+n+1])
+				i += n + 1
+				continue
+			}
+			var wider []string
+			for word := range strings.SplitSeq(inner, ",") {
+				for _, o := range out {
+					wider = append(wider, o+word)
+				}
+			}
+			if len(wider) > maxChoices {
+				return nil, &unitError{i, "the braces of a pattern stand for too many texts", ""}
+			}
+			out = wider
+			i += n + 1
+		default:
+			add(s[i : i+1])
+			i++
+		}
+	}
+	return out, nil
+}
+
+// classEnd returns the place after the class that starts at i, or -1.
+func classEnd(s string, i int) int {
+	j := i + 1
+	if j < len(s) && (s[j] == '!' || s[j] == '^') {
+		j++
+	}
+	if j < len(s) && s[j] == ']' {
+		j++ // as the first one it is meant as it is
+	}
+	for ; j < len(s); j++ {
+		switch s[j] {
+		case '\\':
+			j++
+		case ']':
+			return j + 1
+		}
+	}
+	return -1
+}
+
+func globTokens(s string, style globStyle, source string, fold bool) ([]globToken, error) {
+	var tokens []globToken
+	text := func(t string) {
+		if fold {
+			t = lowerCase(t)
+		}
+		if n := len(tokens); n > 0 && tokens[n-1].kind == 0 {
+			tokens[n-1].text += t
+		} else {
+			tokens = append(tokens, globToken{text: t})
+		}
+	}
+	for i := 0; i < len(s); {
+		switch c := s[i]; c {
+		case '\\':
+			if i+1 == len(s) {
+				return nil, &unitError{0, "a pattern ends in \\", "a backslash itself is \\\\"}
+			}
+			_, n := utf8.DecodeRuneInString(s[i+1:])
+			text(s[i+1 : i+1+n])
+			i += 1 + n
+		case '*':
+			n := 1
+			for i+n < len(s) && s[i+n] == '*' {
+				n++
+			}
+			stars := "*"
+			if style == pathGlob && n > 1 {
+				stars = "**"
+			}
+			tokens = append(tokens, globToken{kind: '*', text: stars})
+			i += n
+		case '?':
+			tokens = append(tokens, globToken{kind: '?'})
+			i++
+		case '[':
+			end := classEnd(s, i)
+			class := s[i+1 : end-1]
+			if fold {
+				class = lowerCase(class)
+			}
+			t, err := classToken(class)
+			if err != nil {
+				return nil, err
+			}
+			tokens = append(tokens, t)
+			i = end
+		case '{':
+			n := strings.IndexByte(s[i:], '}')
+			word := s[i+1 : i+n]
+			at := max(0, strings.Index(source, "{"+word+"}"))
+			switch {
+			case style != captureGlob:
+				return nil, &unitError{at, "{" + word + "} in a pattern means nothing here", "alternatives are {this,that}; a brace itself is \\{"}
+			case word != "" && !identifier(word):
+				return nil, &unitError{at, "{" + word + "} in a pattern is no word to remember something by", "use letters, digits and _"}
+			}
+			tokens = append(tokens, globToken{kind: '{', group: word})
+			i += n + 1
+		default:
+			_, n := utf8.DecodeRuneInString(s[i:])
+			text(s[i : i+n])
+			i += n
+		}
+	}
+	return tokens, nil
+}
+
+func identifier(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c|0x20 && c|0x20 <= 'z' || c == '_' || i > 0 && '0' <= c && c <= '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func classToken(inner string) (globToken, error) {
+	t := globToken{kind: '['}
+	if strings.HasPrefix(inner, "!") || strings.HasPrefix(inner, "^") {
+		t.negated = true
+		inner = inner[1:]
+	}
+	next := func() rune {
+		r, n := utf8.DecodeRuneInString(inner)
+		if r == '\\' && len(inner) > 1 {
+			inner = inner[1:]
+			r, n = utf8.DecodeRuneInString(inner)
+		}
+		inner = inner[n:]
+		return r
+	}
+	for inner != "" {
+		low := next()
+		high := low
+		if len(inner) > 1 && inner[0] == '-' {
+			inner = inner[1:]
+			high = next()
+		}
+		if high < low {
+			return t, &unitError{0, "the range " + string(low) + "-" + string(high) + " of a pattern runs backwards", ""}
+		}
+		t.ranges = append(t.ranges, low, high)
+	}
+	return t, nil
+}
+
+// takes reports whether the single character r fits t.
+func (t *globToken) takes(r rune) bool {
+	if t.kind == '?' {
+		return true
+	}
+	for i := 0; i < len(t.ranges); i += 2 {
+		if t.ranges[i] <= r && r <= t.ranges[i+1] {
+			return !t.negated
+		}
+	}
+	return t.negated
+}
+
+func globRegexp(tokens []globToken, style globStyle) string {
+	one, many := ".", ".*?"
+	if style == pathGlob {
+		one, many = "[^/]", "[^/]*"
+	}
+	var b strings.Builder
+	seen := map[string]bool{}
+	for i, t := range tokens {
+		switch t.kind {
+		case 0:
+			text := t.text
+			// In a/**/b the folders between may be none.
+			if i > 0 && tokens[i-1].text == "**" && tokens[i-1].kind == '*' && (i == 1 || strings.HasSuffix(tokens[i-2].text, "/")) {
+				text = strings.TrimPrefix(text, "/")
+			}
+			b.WriteString(regexp.QuoteMeta(text))
+		case '?':
+			b.WriteString(one)
+		case '[':
+			if style == pathGlob && t.negated {
+				t.ranges = append(slices.Clone(t.ranges), '/', '/')
+			}
+			b.WriteString(classRegexp(&t))
+		case '{':
+			switch {
+			case t.group == "":
+				b.WriteString(".+?")
+			case seen[t.group]:
+				b.WriteString("(?:.+?)")
+			default:
+				seen[t.group] = true
+				b.WriteString("(?P<" + t.group + ">.+?)")
+			}
+		case '*':
+			switch {
+			case t.text != "**":
+				b.WriteString(many)
+			case i+1 < len(tokens) && strings.HasPrefix(tokens[i+1].text, "/") && tokens[i+1].kind == 0 && (i == 0 || strings.HasSuffix(tokens[i-1].text, "/")):
+				b.WriteString("(?:.*/)?")
+			default:
+				b.WriteString(".*")
+			}
+		}
+	}
+	return b.String()
+}
+
+func classRegexp(t *globToken) string {
+	var b strings.Builder
+	b.WriteByte('[')
+	if t.negated {
+		b.WriteByte('^')
+	}
+	for i := 0; i < len(t.ranges); i += 2 {
+		b.WriteString(regexpRune(t.ranges[i]) + "-" + regexpRune(t.ranges[i+1]))
+	}
+	b.WriteByte(']')
+	return b.String()
+}
+
+func regexpRune(r rune) string {
+	const hex = "0123456789abcdef"
+	if r < utf8.RuneSelf {
+		return `\x` + string(hex[r>>4]) + string(hex[r&15])
+	}
+	if !unicode.IsPrint(r) {
+		return `\x{` + strings.TrimLeft(strings.Map(func(r rune) rune { return r }, hexOf(r)), "0") + "}"
+	}
+	return string(r)
+}
+
+func hexOf(r rune) string {
+	const hex = "0123456789abcdef"
+	var b [8]byte
+	for i := range b {
+		b[7-i] = hex[r>>(4*i)&15]
+	}
+	return string(b[:])
+}
+
+// match reports whether all of s fits.
+func (p *pattern) match(s string) bool {
+	if p.re != nil && len(p.groups) == 0 {
+		return p.re.MatchString(s)
+	}
+	for _, c := range p.choices {
+		if matchTokens(c, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchTokens goes back to the last star alone, which is enough where all stars are the same, so that it takes
+// len(tokens)*len(s) steps at worst.
+func matchTokens(tokens []globToken, s string) bool {
+	if len(tokens) > 0 {
+		// Most names end otherwise.
+		if last := &tokens[len(tokens)-1]; last.kind == 0 && !strings.HasSuffix(s, last.text) {
+			return false
+		}
+	}
+	t, star, from := 0, -1, 0
+	i := 0
+	for {
+		if t == len(tokens) {
+			if i == len(s) {
+				return true
+			}
+		} else {
+			switch token := &tokens[t]; token.kind {
+			case '*':
+				star, from = t, i
+				t++
+				continue
+			case '{':
+				// At least one character, and then any.
+				if i < len(s) {
+					_, n := utf8.DecodeRuneInString(s[i:])
+					i += n
+					star, from = t, i
+					t++
+					continue
+				}
+			case 0:
+				if strings.HasPrefix(s[i:], token.text) {
+					i += len(token.text)
+					t++
+					continue
+				}
+			default:
+				if i < len(s) {
+					if r, n := utf8.DecodeRuneInString(s[i:]); token.takes(r) {
+						i += n
+						t++
+						continue
+					}
+				}
+			}
+		}
+		if star < 0 || from >= len(s) {
+			return false
+		}
+		_, n := utf8.DecodeRuneInString(s[from:])
+		from += n
+		i, t = from, star+1
+	}
+}
