@@ -174,7 +174,7 @@ func (r *reader) action(n *yaml.Node) *Action {
 		}
 	case spec.short == "":
 		r.fail(value, "%s is a mapping (key: value), not %s", spec.name, kindOf(value)).Hint =
-			"it has " + strings.ReplaceAll(oneOf(optionNames(spec.options)), " or ", " and ")
+			"it has " + allOfThem(optionNames(spec.options))
 	case spec.kind == Exec && value.Kind != yaml.SequenceNode:
 		r.fail(value, "exec takes a list, since no shell takes a line apart").Hint = "write [program, argument, \"{path}\"]"
 	default:
@@ -220,7 +220,7 @@ func (r *reader) unknownAction(key *yaml.Node) {
 		e.Hint = fmt.Sprintf("did you mean %q?", other)
 	default:
 		if e.Hint = didYouMean(name, all); e.Hint == "" {
-			e.Hint = "there are " + strings.ReplaceAll(oneOf(all), " or ", " and ")
+			e.Hint = "there are " + allOfThem(all)
 		}
 	}
 }

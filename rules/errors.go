@@ -136,9 +136,14 @@ func distance(a, b string) int {
 }
 
 // oneOf lists words as "a, b or c".
-func oneOf(words []string) string {
+func oneOf(words []string) string { return listed(words, " or ") }
+
+// allOfThem lists words as "a, b and c".
+func allOfThem(words []string) string { return listed(words, " and ") }
+
+func listed(words []string, last string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
 	}
-	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+	return strings.Join(words[:len(words)-1], ", ") + last + words[len(words)-1]
 }

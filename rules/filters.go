@@ -218,7 +218,7 @@ func (r *reader) filter(f *filter, key, value *yaml.Node) *condition {
 	switch {
 	case value == nil:
 		if f.bare == "" {
-			r.fail(key, "%s needs a value", f.name).Hint = "it has " + strings.ReplaceAll(oneOf(f.optionNames()), " or ", " and ")
+			r.fail(key, "%s needs a value", f.name).Hint = "it has " + allOfThem(f.optionNames())
 			return nil
 		}
 	case f.tags && value.Kind == yaml.MappingNode:
@@ -241,11 +241,11 @@ func (r *reader) filter(f *filter, key, value *yaml.Node) *condition {
 			}
 		}
 		if len(u.set) == 0 && len(r.errs) == before {
-			r.fail(value, "%s has no options here", f.name).Hint = "it has " + strings.ReplaceAll(oneOf(f.optionNames()), " or ", " and ")
+			r.fail(value, "%s has no options here", f.name).Hint = "it has " + allOfThem(f.optionNames())
 		}
 	case f.short == "":
 		r.fail(value, "%s is a mapping (key: value), not %s", f.name, kindOf(value)).Hint =
-			"it has " + strings.ReplaceAll(oneOf(f.optionNames()), " or ", " and ")
+			"it has " + allOfThem(f.optionNames())
 	default:
 		u.at = value
 		if s := r.setting(f.option(f.short), value, f.name); s != nil {
@@ -489,7 +489,7 @@ func (r *reader) unknownFilter(name string, key *yaml.Node) {
 		e.Hint = name + " is an action; it belongs under actions:"
 	default:
 		if e.Hint = didYouMean(name, known); e.Hint == "" {
-			e.Hint = "there are " + strings.ReplaceAll(oneOf(all), " or ", " and ")
+			e.Hint = "there are " + allOfThem(all)
 		}
 	}
 }

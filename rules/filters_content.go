@@ -239,7 +239,12 @@ func findKind(set *Set, name string) (*Kind, string) {
 	if hint := didYouMean(category, set.Categories()); hint != "" {
 		return nil, hint
 	}
-	return nil, "there are " + strings.ReplaceAll(oneOf(set.Categories()), " or ", " and ")
+	for _, k := range set.Kinds() {
+		if nearest(name, []string{k.Type}) != "" {
+			return nil, fmt.Sprintf("did you mean %q?", k.Category+"/"+k.Type)
+		}
+	}
+	return nil, "there are " + allOfThem(set.Categories())
 }
 
 func buildMIME(u *use) *condition {

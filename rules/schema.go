@@ -244,7 +244,7 @@ func Reference() []Entry {
 		for _, o := range options {
 			text := o.text
 			if o.kind == choiceOption {
-				text += " (" + strings.ReplaceAll(oneOf(o.values), " or ", ", ") + ")"
+				text += " (" + strings.Join(o.values, ", ") + ")"
 			}
 			add("option", of, o.name, text)
 		}

@@ -443,7 +443,7 @@ func (p *templateParser) filter(a *alternative) bool {
 			hint = "there are " + oneOf(all)
 		}
 		p.fail(start, hint, "there is no text filter %q", shorten(name, 40))
-		return false
+		f = &textFilter{max: 100} // to go on behind its arguments
 	}
 	call := filterCall{textFilter: f}
 	for p.blanks(); p.at < len(p.text) && p.text[p.at] == ':'; p.blanks() {
@@ -461,6 +461,9 @@ func (p *templateParser) filter(a *alternative) bool {
 			p.fail(at, "", "%s wants a number of characters, not %q", name, shorten(arg, 20))
 		}
 		call.args = append(call.args, arg)
+	}
+	if f.name == "" {
+		return true
 	}
 	if len(call.args) < f.min || len(call.args) > f.max {
 		p.fail(start, "as in "+name+strings.Repeat(":\"...\"", f.min), "%s takes %s, not %d", name, arguments(f), len(call.args))

@@ -110,7 +110,7 @@ func (sc *scale) number(s string) (v float64, rest string, err error) {
 		if sc == sizeScale && len(unit) > 3 && sc.units[strings.ToLower(unit[:1])] > 1 {
 			hint = fmt.Sprintf("did you mean %q?", map[byte]string{'k': "kB", 'm': "MB", 'g': "GB", 't': "TB", 'p': "PB"}[strings.ToLower(unit)[0]])
 		}
-		return 0, s, &unitError{at, fmt.Sprintf("%q is no unit of %s; there are %s", unit, sc.what, oneOf(sc.names)), hint}
+		return 0, s, &unitError{at, fmt.Sprintf("%q is no unit of %s; there are %s", unit, sc.what, allOfThem(sc.names)), hint}
 	}
 	return v * factor, rest[end:], nil
 }

@@ -375,7 +375,7 @@ func (r *reader) unknownKey(p pair, what string, known []string) {
 	if hint, ok := elsewhere[p.name]; ok && slices.Contains(known, hint) {
 		e.Hint = fmt.Sprintf("did you mean %q?", hint)
 	} else if e.Hint = didYouMean(p.name, known); e.Hint == "" {
-		e.Hint = "it has " + strings.ReplaceAll(oneOf(known), " or ", " and ")
+		e.Hint = "it has " + allOfThem(known)
 	}
 }
 
