@@ -159,6 +159,8 @@ func (r *reader) action(n *yaml.Node) *Action {
 	case value == nil:
 	case len(spec.options) == 0:
 		r.fail(value, "%s has no options", spec.name)
+	case unquoted(value):
+		r.text(value, spec.name) // says what is wrong
 	case value.Kind == yaml.MappingNode:
 		for _, p := range r.mapping(value, spec.name) {
 			o := spec.option(p.name)

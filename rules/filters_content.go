@@ -254,7 +254,7 @@ func buildMIME(u *use) *condition {
 	}
 	fact := u.r.fact(name)
 	for _, w := range u.words("is") {
-		if !strings.Contains(w.text, "/") && !strings.HasPrefix(w.text, "*") {
+		if !strings.ContainsAny(w.text, "/*[") {
 			u.r.fail(w.at, "%q is no media type", shorten(w.text, 40)).Hint = fmt.Sprintf("write \"%s/*\"", shorten(w.text, 20))
 		}
 	}
@@ -453,10 +453,10 @@ func buildHash(u *use) *condition {
 		algorithm, words = words[0].text, nil // - hash: md5
 	}
 	hashes := map[string]bool{}
-	check := func(at word, h string) bool {
+	check := func(at word, where, h string) bool {
 		h = strings.ToLower(h)
 		if _, err := hex.DecodeString(h); err != nil {
-			u.r.fail(at.at, "%q is no hash in hexadecimal", shorten(h, 40)).Hint = didYouMean(h, algorithms)
+			u.r.fail(at.at, "%s%q is no hash in hexadecimal", where, shorten(h, 40)).Hint = didYouMean(h, algorithms)
 			return false
 		}
 		switch {
@@ -465,21 +465,21 @@ func buildHash(u *use) *condition {
 		case algorithm == "" && len(h) == 32:
 			algorithm = "md5"
 		case algorithm == "" && len(h) == 64:
-			u.r.fail(at.at, "a hash of 64 digits can be BLAKE3 or SHA-256").Hint = "add algorithm: blake3, or algorithm: sha256"
+			u.r.fail(at.at, "%sa hash of 64 digits can be BLAKE3 or SHA-256", where).Hint = "add algorithm: blake3, or algorithm: sha256"
 			return false
 		case algorithm == "":
-			u.r.fail(at.at, "no known hash has %d digits", len(h))
+			u.r.fail(at.at, "%sno known hash has %d digits", where, len(h))
 			return false
 		}
 		if len(h) != hashLengths[algorithm] {
-			u.r.fail(at.at, "a %s hash has %d digits, not %d", algorithm, hashLengths[algorithm], len(h))
+			u.r.fail(at.at, "%sa hash of %s has %d digits, not %d", where, algorithm, hashLengths[algorithm], len(h))
 			return false
 		}
 		hashes[h] = true
 		return true
 	}
 	for _, w := range words {
-		if !check(w, w.text) {
+		if !check(w, "", w.text) {
 			return nil
 		}
 	}
@@ -504,7 +504,7 @@ func buildHash(u *use) *condition {
 }
 
 // hashList reads the hashes of a file: the first word of each line, but for comments.
-func (u *use) hashList(w word, check func(at word, h string) bool) bool {
+func (u *use) hashList(w word, check func(at word, where, h string) bool) bool {
 	p, ok := u.r.folder(w.at, "hash.list")
 	if !ok {
 		return false
@@ -518,13 +518,15 @@ func (u *use) hashList(w word, check func(at word, h string) bool) bool {
 		u.r.fail(w.at, "hash.list: %s", strings.ReplaceAll(err.Error(), "\n", " "))
 		return false
 	}
+	number := 0
 	for line := range strings.Lines(string(data)) {
+		number++
 		fields := strings.Fields(line)
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
 		// sha256sum marks names that it had to escape.
-		if !check(w, strings.TrimPrefix(fields[0], `\`)) {
+		if !check(w, fmt.Sprintf("hash.list, line %d: ", number), strings.TrimPrefix(fields[0], `\`)) {
 			return false
 		}
 	}

@@ -182,7 +182,7 @@ func buildName(u *use) *condition {
 		}
 	}
 	if tests == nil {
-		if len(u.set) > 0 {
+		if u.set["case_sensitive"] != nil && len(u.set) == 1 {
 			u.r.fail(u.at, "name says nothing").Hint = "give match, startswith, contains or endswith"
 		}
 		tests = append(tests, always)
@@ -280,7 +280,7 @@ func buildPath(u *use) *condition {
 		globs = append(globs, p)
 	}
 	if globs == nil {
-		if len(u.set) > 0 {
+		if u.set["case_sensitive"] != nil && len(u.set) == 1 {
 			u.r.fail(u.at, "path says nothing").Hint = "give match"
 		}
 		return &condition{cost: costName, test: always}

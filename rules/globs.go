@@ -43,9 +43,6 @@ func compileGlob(glob string, style globStyle, fold bool) (*pattern, error) {
 	if glob == "" {
 		return nil, &unitError{0, "a pattern is empty", ""}
 	}
-	if !utf8.ValidString(glob) {
-		return nil, &unitError{0, "a pattern is not UTF-8", ""}
-	}
 	p := &pattern{}
 	choices, err := expandBraces(norm.NFC.String(glob))
 	if err != nil {
@@ -74,7 +71,7 @@ func compileGlob(glob string, style globStyle, fold bool) (*pattern, error) {
 		}
 		expr := flags + "^(?:" + strings.Join(all, "|") + ")$"
 		if p.re, err = regexp.Compile(expr); err != nil {
-			return nil, &unitError{0, "a pattern is too large", ""}
+			return nil, &unitError{0, "a pattern cannot be compiled: " + err.Error(), ""}
 		}
 	}
 	return p, nil

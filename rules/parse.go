@@ -367,7 +367,7 @@ func (r *reader) locations(n *yaml.Node, deep, said bool) []location {
 			l.maxDepth = -1
 		}
 		ok := false
-		if item.Kind == yaml.MappingNode && !(item.Style&yaml.FlowStyle != 0 && len(item.Content) == 2 && null(item.Content[1])) {
+		if item.Kind == yaml.MappingNode && !unquoted(item) {
 			ok = r.locationMapping(item, &l, deep, said)
 		} else {
 			l.path, ok = r.folder(item, "a location")

@@ -269,7 +269,7 @@ func (p *templateParser) resolve(a *alternative, at int) {
 	name := a.name
 	if p.only != nil {
 		if !slices.Contains(p.only, name) {
-			p.fail(at, "it has "+oneOf(p.only), "%s has no {%s}", p.what, shorten(name, 40))
+			p.fail(at, "it has "+allOfThem(p.only), "%s has no {%s}", p.what, shorten(name, 40))
 			return
 		}
 	} else if captures := p.r.gives[name]; captures != nil {
@@ -369,7 +369,11 @@ func (p *templateParser) names() []string {
 // variable fills in a variable of the environment, which does not change while forg runs.
 func (p *templateParser) variable(a *alternative, name string, at int) {
 	value, ok := "", false
-	if p.r.opt.Env != nil && name != "" {
+	if name == "" {
+		p.fail(at, "{env.HOME}, say", "the name of the variable is missing")
+		return
+	}
+	if p.r.opt.Env != nil {
 		value, ok = p.r.opt.Env(name)
 	}
 	a.fixed, a.literal, a.always = true, value, ok && value != ""
@@ -440,7 +444,7 @@ func (p *templateParser) filter(a *alternative) bool {
 			hint = "did you mean \"" + other + "\"?"
 		}
 		if hint == "" {
-			hint = "there are " + oneOf(all)
+			hint = "there are " + allOfThem(all)
 		}
 		p.fail(start, hint, "there is no text filter %q", shorten(name, 40))
 		f = &textFilter{max: 100} // to go on behind its arguments

@@ -85,7 +85,7 @@ func (sc *scale) number(s string) (v float64, rest string, err error) {
 	}
 	v, bad := strconv.ParseFloat(s[:i], 64)
 	if bad != nil || math.IsInf(v, 0) {
-		return 0, s, &unitError{0, fmt.Sprintf("%s starts with a number, not %q", sc.what, shorten(s, 20)), ""}
+		return 0, s, &unitError{0, fmt.Sprintf("%s starts with digits, not %q", sc.what, shorten(s, 20)), ""}
 	}
 	rest = strings.TrimLeft(s[i:], " ")
 	at := len(s) - len(rest)
@@ -107,8 +107,10 @@ func (sc *scale) number(s string) (v float64, rest string, err error) {
 			return 0, s, &unitError{at, fmt.Sprintf("a plain number is wanted, without %q", unit), ""}
 		}
 		hint := didYouMean(unit, sc.names)
-		if sc == sizeScale && len(unit) > 3 && sc.units[strings.ToLower(unit[:1])] > 1 {
-			hint = fmt.Sprintf("did you mean %q?", map[byte]string{'k': "kB", 'm': "MB", 'g': "GB", 't': "TB", 'p': "PB"}[strings.ToLower(unit)[0]])
+		for prefix, short := range map[string]string{"kilo": "kB", "mega": "MB", "giga": "GB", "tera": "TB"} {
+			if sc == sizeScale && strings.HasPrefix(strings.ToLower(unit), prefix) {
+				hint = fmt.Sprintf("did you mean %q?", short)
+			}
 		}
 		return 0, s, &unitError{at, fmt.Sprintf("%q is no unit of %s; there are %s", unit, sc.what, allOfThem(sc.names)), hint}
 	}
@@ -131,9 +133,23 @@ func (sc *scale) span(s string) (span, error) {
 		offset += len(part) + 1
 	}
 	if out.empty() {
-		return out, &unitError{0, fmt.Sprintf("no number can be %q", s), ""}
+		hint := ""
+		if digitsAround(s, ',') {
+			hint = "a comma separates conditions; decimals have a point"
+		}
+		return out, &unitError{0, fmt.Sprintf("no number can be %q", s), hint}
 	}
 	return out, nil
+}
+
+// digitsAround reports whether some c in s stands between two digits.
+func digitsAround(s string, c byte) bool {
+	for i := 1; i+1 < len(s); i++ {
+		if s[i] == c && '0' <= s[i-1] && s[i-1] <= '9' && '0' <= s[i+1] && s[i+1] <= '9' {
+			return true
+		}
+	}
+	return false
 }
 
 func (sc *scale) comparison(part string, out *span) error {

@@ -107,20 +107,20 @@ func (r *reader) document(source []byte) *yaml.Node {
 		return nil
 	}
 	if err != nil {
-		r.syntax(err)
+		r.syntax(err, source)
 		return nil
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
 		r.fail(&second, "a second YAML document; rules are a single one")
 	} else if !errors.Is(err, io.EOF) {
-		r.syntax(err)
+		r.syntax(err, source)
 	}
 	return doc.Content[0]
 }
 
-// syntax records what the YAML parser has to say. It tells the line at best.
-func (r *reader) syntax(err error) {
+// syntax records what the YAML parser has to say. It names the line at best, and often another one.
+func (r *reader) syntax(err error, source []byte) {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
 	if rest, ok := strings.CutPrefix(message, "line "); ok {
@@ -128,6 +128,9 @@ func (r *reader) syntax(err error) {
 		if n, err := strconv.Atoi(number); err == nil {
 			line, message = n, tail
 		}
+	}
+	if at := brokenLine(source); at > 0 {
+		line = at
 	}
 	line = max(1, min(line, len(r.lines)))
 	text := r.lines[line-1]
@@ -140,9 +143,44 @@ func (r *reader) syntax(err error) {
 		e.Hint = "a text that holds \": \" needs quotes, and what belongs together the same indentation"
 	case strings.Contains(message, "did not find expected"):
 		e.Hint = "what belongs together needs the same indentation, and quotes and brackets an end"
+	case strings.Contains(message, "unexpected end of stream"):
+		e.Hint = "quotes and brackets need an end"
+	case strings.Contains(message, "unknown escape"):
+		e.Hint = "within \"...\" a \\ is special; within '...' it is not"
 	case strings.Contains(message, "cannot start any token"):
 		e.Hint = "a text that starts with %, @ or ` needs quotes"
 	}
+}
+
+// brokenLine returns the line without which, and without all that follows, source would be YAML. It returns 0 if that takes
+// too long to find out.
+func brokenLine(source []byte) int {
+	ends := []int{0}
+	for i, c := range source {
+		if c == '\n' {
+			ends = append(ends, i+1)
+		}
+	}
+	const budget = 4 << 20 // bytes parsed, in about 100 ms
+	last, parsed := 0, 0
+	for line, end := range ends {
+		if parsed += end; parsed > budget {
+			return 0
+		}
+		dec := yaml.NewDecoder(bytes.NewReader(source[:end]))
+		var n yaml.Node
+		err := dec.Decode(&n)
+		for err == nil {
+			err = dec.Decode(&n)
+		}
+		if errors.Is(err, io.EOF) {
+			last = line
+		}
+	}
+	for last < len(ends)-1 && len(bytes.TrimSpace(source[ends[last]:ends[last+1]])) == 0 {
+		last++
+	}
+	return last + 1
 }
 
 // follow returns what n stands for, and counts it. It returns nil where nothing may be read.
@@ -162,6 +200,11 @@ func (r *reader) follow(n *yaml.Node) *yaml.Node {
 		return nil
 	}
 	return n
+}
+
+// unquoted reports whether n is what YAML makes of a text that starts with a brace, as {name}.
+func unquoted(n *yaml.Node) bool {
+	return n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && len(n.Content) == 2 && null(n.Content[1])
 }
 
 func null(n *yaml.Node) bool {
