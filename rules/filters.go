@@ -177,7 +177,7 @@ func (r *reader) keep(n *yaml.Node, what string, values []string) ([]word, bool)
 	if n.Kind != yaml.MappingNode {
 		text, ok := r.choice(n, what, values)
 		if ok && text == "priority" {
-			r.fail(n, "%s: priority needs folders", what).Hint = "write {priority: [~/Photos, ~/Backup]}"
+			r.fail(n, "%s: priority needs folders", what).Hint = "write keep: {priority: [~/Photos, ~/Backup]}"
 			return nil, false
 		}
 		return []word{{n, text}}, ok
@@ -197,7 +197,7 @@ func (r *reader) keep(n *yaml.Node, what string, values []string) ([]word, bool)
 		}
 	}
 	if len(out) == 1 {
-		r.fail(n, "%s: priority needs folders", what).Hint = "write {priority: [~/Photos, ~/Backup]}"
+		r.fail(n, "%s: priority needs folders", what).Hint = "write keep: {priority: [~/Photos, ~/Backup]}"
 		return nil, false
 	}
 	return out, true
