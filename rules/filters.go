@@ -223,7 +223,9 @@ func (r *reader) filter(f *filter, key, value *yaml.Node) *condition {
 		}
 	case f.tags && value.Kind == yaml.MappingNode:
 		u.at = value
-		u.pairs = r.mapping(value, f.name)
+		if u.pairs = r.mapping(value, f.name); len(u.pairs) == 0 && len(r.errs) == before {
+			r.fail(value, "%s names no tags", f.name)
+		}
 	case value.Kind == yaml.MappingNode:
 		u.at = value
 		for _, p := range r.mapping(value, f.name) {

@@ -30,9 +30,9 @@ func Schema() []byte {
 	var bare []string
 	for _, f := range filters() {
 		value := valueSchema(f.options, f.short, f.bare != "", nil)
-		if f.tags {
-			value["anyOf"] = append(value["anyOf"].([]object), object{"type": "object", "additionalProperties": object{
-				"anyOf": []object{{"$ref": "#/$defs/texts"}, {"type": "null"}}}})
+		if f.tags { // all keys are names of tags
+			value = object{"anyOf": []object{{"$ref": "#/$defs/texts"}, {"type": "null"}, {"type": "object", "minProperties": 1,
+				"additionalProperties": object{"anyOf": []object{{"$ref": "#/$defs/texts"}, {"type": "null"}}}}}}
 		}
 		defs["filter."+f.name] = described(value, f.text)
 		ref := object{"$ref": "#/$defs/filter." + f.name}
@@ -260,7 +260,9 @@ func Reference() []Entry {
 	}
 	for _, f := range filters() {
 		add("filter", "", f.name, bare(f.text, f.bare))
-		options(f.name, f.options)
+		if !f.tags {
+			options(f.name, f.options)
+		}
 	}
 	for _, a := range actions {
 		text := a.text
