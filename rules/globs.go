@@ -380,8 +380,20 @@ func matchTokens(tokens []globToken, s string) bool {
 			return false
 		}
 	}
-	t, star, from := 0, -1, 0
-	i := 0
+	t, i := 0, 0        // the token and the place in s to look at
+	star, from := -1, 0 // the token behind the last star, and where it was tried
+	// seek tries that token from a place on, and passes over places where its text is not.
+	seek := func(at int) bool {
+		if tokens[star].kind == 0 {
+			next := strings.Index(s[at:], tokens[star].text)
+			if next < 0 {
+				return false
+			}
+			at += next
+		}
+		from, i, t = at, at, star
+		return true
+	}
 	for {
 		if t == len(tokens) {
 			if i == len(s) {
@@ -389,19 +401,21 @@ func matchTokens(tokens []globToken, s string) bool {
 			}
 		} else {
 			switch token := &tokens[t]; token.kind {
-			case '*':
-				star, from = t, i
-				t++
-				continue
-			case '{':
-				// At least one character, and then any.
-				if i < len(s) {
+			case '*', '{':
+				if token.kind == '{' { // at least one character, and then any
+					if i == len(s) {
+						break
+					}
 					_, n := utf8.DecodeRuneInString(s[i:])
 					i += n
-					star, from = t, i
-					t++
-					continue
 				}
+				if star = t + 1; star == len(tokens) {
+					return true
+				}
+				if !seek(i) {
+					return false
+				}
+				continue
 			case 0:
 				if strings.HasPrefix(s[i:], token.text) {
 					i += len(token.text)
@@ -422,7 +436,8 @@ func matchTokens(tokens []globToken, s string) bool {
 			return false
 		}
 		_, n := utf8.DecodeRuneInString(s[from:])
-		from += n
-		i, t = from, star+1
+		if !seek(from + n) {
+			return false
+		}
 	}
 }
