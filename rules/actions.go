@@ -387,7 +387,8 @@ func (r *reader) target(w word, what string) *target {
 	if t == nil {
 		return nil
 	}
-	to := &target{template: t, folder: strings.HasSuffix(w.text, "/")}
+	// "." is the folder itself, however it is written.
+	to := &target{template: t, folder: strings.HasSuffix(w.text, "/") || w.text == "." || strings.HasSuffix(w.text, "/.")}
 	if !r.root(w, what, to) || !r.staysInside(w, what, t) {
 		return nil
 	}

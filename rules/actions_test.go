@@ -32,6 +32,8 @@ func TestActions(t *testing.T) {
 		{`move: out/v1.2`, Step{Kind: Move, To: "out/v1.2"}},
 		{`move: out/v1.2/`, Step{Kind: Move, To: "out/v1.2", Folder: true}},
 		{`move: {dest: "a//./b/", on_conflict: skip}`, Step{Kind: Move, To: "a/b", Folder: true, Conflict: "skip"}},
+		{`move: a/.`, Step{Kind: Move, To: "a", Folder: true}},
+		{`move: .`, Step{Kind: Move, Folder: true}},
 		{`move: ./`, Step{Kind: Move, Folder: true}},
 		{`move: "~/x/{modified:%Y/%m-%d}/{name}.x"`, Step{Kind: Move, To: "/home/u/x/2024/03-10/Invoice 7.x"}},
 		{`move: "~"`, Step{Kind: Move, To: "/home/u", Folder: true}},

@@ -65,25 +65,23 @@ func (r *reader) unreachable() {
 // takesAllOf reports whether r certainly matches every file that other could match. It sees what can be seen from the
 // text: a true answer is sure, a false one is not.
 func (r *Rule) takesAllOf(other *Rule) bool {
-	if !r.Enabled || r.Continue || r.Targets != other.Targets || !sameSet(r.Tags, other.Tags) || !r.covers(other) {
+	if !r.Enabled || r.Continue || r.Targets != other.Targets || !r.widerThan(other) || !sameSet(r.Tags, other.Tags) || !r.covers(other) {
 		return false
 	}
 	// A placeholder without a value makes the rule unknown, and other gets its turn.
-	for i := range r.Actions {
-		if !r.Actions[i].total() {
-			return false
-		}
-	}
-	if r.where == nil {
+	return !slices.ContainsFunc(r.Actions, func(a Action) bool { return !a.total() })
+}
+
+// widerThan reports whether the filters of r surely hold where those of other do.
+func (r *Rule) widerThan(other *Rule) bool {
+	switch {
+	case r.where == nil:
 		return true
-	}
-	if other.where == nil {
+	case other.where == nil:
 		return false
-	}
-	if r.where.key == other.where.key {
+	case r.where.key == other.where.key:
 		return true
-	}
-	if r.where.op != allOf {
+	case r.where.op != allOf:
 		return false
 	}
 	theirs := []*condition{other.where}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,13 +36,19 @@ type globToken struct {
 	group   string // {group}
 }
 
-const maxChoices = 64
+const (
+	maxChoices = 64   // texts that the braces of a pattern stand for
+	maxPattern = 1000 // bytes
+)
 
 // compileGlob reads a glob: * and ?, [a-z], [!a-z], {this,that}, and \ before what is meant as it is. The error is a
 // *unitError.
 func compileGlob(glob string, style globStyle, fold bool) (*pattern, error) {
 	if glob == "" {
 		return nil, &unitError{0, "a pattern is empty", ""}
+	}
+	if len(glob) > maxPattern {
+		return nil, &unitError{0, fmt.Sprintf("a pattern is longer than %d bytes", maxPattern), ""}
 	}
 	p := &pattern{}
 	choices, err := expandBraces(norm.NFC.String(glob))

@@ -161,21 +161,42 @@ func brokenLine(source []byte) int {
 			ends = append(ends, i+1)
 		}
 	}
-	const budget = 4 << 20 // bytes parsed, in about 100 ms
-	last, parsed := 0, 0
-	for line, end := range ends {
-		if parsed += end; parsed > budget {
-			return 0
+	budget := 4 << 20 // bytes parsed, in about a second at worst
+	fine := func(line int) bool {
+		budget -= ends[line]
+		dec := yaml.NewDecoder(bytes.NewReader(source[:ends[line]]))
+		for {
+			var n yaml.Node
+			if err := dec.Decode(&n); err != nil {
+				return errors.Is(err, io.EOF)
+			}
 		}
-		dec := yaml.NewDecoder(bytes.NewReader(source[:end]))
-		var n yaml.Node
-		err := dec.Decode(&n)
-		for err == nil {
-			err = dec.Decode(&n)
+	}
+	last := 0
+	for next := len(ends) - 1; next > last && budget > 0; {
+		for low, high := last, next; low < high; {
+			middle := (low + high + 1) / 2
+			if fine(middle) {
+				low = middle
+			} else {
+				high = middle - 1
+			}
+			last = low
 		}
-		if errors.Is(err, io.EOF) {
-			last = line
+		// Lines within brackets or quotes are not YAML either, until these are closed.
+		closed := last
+		for line := last + 1; line <= min(last+30, len(ends)-1) && closed == last; line++ {
+			if fine(line) {
+				closed = line
+			}
 		}
+		if closed == last {
+			break
+		}
+		last = closed
+	}
+	if budget <= 0 {
+		return 0
 	}
 	for last < len(ends)-1 && len(bytes.TrimSpace(source[ends[last]:ends[last+1]])) == 0 {
 		last++
