@@ -376,7 +376,8 @@ func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 			}
 			return n.Value, true
 		case "!!bool":
-			r.fail(n, "%s is a text, not %s", what, kindOf(n)).Hint = fmt.Sprintf("if the text is meant, write \"%s\"", n.Value)
+			r.fail(n, "%s is a text, not %s", what, kindOf(n)).Hint =
+				fmt.Sprintf("if the text is meant, write \"%s\"", n.Value)
 			return "", false
 		}
 	}
@@ -504,7 +505,8 @@ func writeInline(b *strings.Builder, n *yaml.Node, depth int) {
 		}
 		b.WriteByte(']')
 	default:
-		if n.ShortTag() == "!!str" && (n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 || strings.ContainsAny(n.Value, "\n\t{},")) {
+		if n.ShortTag() == "!!str" && (n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 ||
+			strings.ContainsAny(n.Value, "\n\t{},")) {
 			b.WriteString(strconv.Quote(n.Value))
 		} else {
 			b.WriteString(n.Value)
