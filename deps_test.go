@@ -39,6 +39,10 @@ var policy = map[string]struct {
 		},
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // never prints, runs nothing
 	},
+	"forg/organizer/archive": {
+		outside: []string{"github.com/klauspost/compress/zstd", "github.com/nwaples/rardecode/v2", "github.com/ulikunitz/xz"},
+		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // gets an io.ReaderAt
+	},
 	"forg/journal": {
 		outside: []string{"github.com/google/uuid", "golang.org/x/sys", "modernc.org/sqlite"},
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
