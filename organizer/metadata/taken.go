@@ -1,4 +1,4 @@
-package organizer
+package metadata
 
 import (
 	"bytes"
@@ -27,10 +27,10 @@ const (
 
 var heads = sync.Pool{New: func() any { return new([headBytes]byte) }}
 
-// taken reads when a photo or video was taken from its content, which alone decides the format; ext is used only to keep
+// Taken reads when a photo or video was taken from its content, which alone decides the format; ext is used only to keep
 // away from files whose creation time is not that of a picture, such as music. It reports false if there is no such time
 // or it is not plausible. size is the file's, in bytes. It reads at most a few MiB however large or broken the file is.
-func taken(r io.ReadSeeker, size int64, ext string) (time.Time, bool) {
+func Taken(r io.ReadSeeker, size int64, ext string) (time.Time, bool) {
 	switch strings.ToLower(ext) {
 	case "m4a", "m4b", "m4r", "aax", "aaxc", "m4p":
 		return time.Time{}, false
@@ -200,7 +200,7 @@ func takenFromImage(in *frugalReader, format imagemeta.ImageFormat) (t time.Time
 			if err != nil {
 				return err
 			}
-			if t, ok := takenFromXMP(data); ok && packet.IsZero() {
+			if t, ok := TakenFromXMP(data); ok && packet.IsZero() {
 				packet = t
 			}
 			_, err = io.Copy(io.Discard, r)
@@ -244,16 +244,9 @@ func (r readerAt) ReadAt(p []byte, offset int64) (int, error) {
 	return io.ReadFull(r.frugalReader, p)
 }
 
-// A movie is boxes within boxes (ISO/IEC 14496-12, QuickTime File Format), each with its size in front of it. The walk
-// believes no size further than its parent's end.
-const (
-	maxBoxes = 500
-	maxText  = 4096 // bytes of a value or a list of names
-)
-
 type movie struct {
+	boxes
 	in      *frugalReader
-	boxes   int
 	header  time.Time // mvhd: UTC
 	text    time.Time // com.apple.quicktime.creationdate or ©day: with an offset, from the camera
 	exif    time.Time // CR3
@@ -262,6 +255,7 @@ type movie struct {
 
 func takenFromMovie(in *frugalReader, size int64) (time.Time, bool) {
 	m := &movie{in: in}
+	m.boxes = boxes{readAt: in.readAt, visit: m.visit}
 	m.in.bytes = min(m.in.bytes, 1<<20)
 	m.walk(0, size, 0)
 	for _, t := range []time.Time{m.exif, m.text, m.header} {
@@ -272,55 +266,12 @@ func takenFromMovie(in *frugalReader, size int64) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// walk visits the boxes between two offsets. It gives up quietly where they make no sense.
-func (m *movie) walk(at, end int64, depth int) {
-	for end-at >= 8 && depth < 6 {
-		if m.boxes++; m.boxes > maxBoxes {
-			return
-		}
-		var h [16]byte
-		if m.in.readAt(h[:8], at) != nil {
-			return
-		}
-		size, body := int64(binary.BigEndian.Uint32(h[:])), at+8
-		switch size {
-		case 0: // to the end
-			size = end - at
-		case 1:
-			if m.in.readAt(h[8:], body) != nil {
-				return
-			}
-			body += 8
-			if size = int64(binary.BigEndian.Uint64(h[8:])); size < 0 {
-				return
-			}
-		}
-		if size < body-at || size > end-at {
-			return
-		}
-		next := at + size
-		m.visit(string(h[4:8]), body, next, depth)
-		if depth == 0 && string(h[4:8]) == "moov" {
-			return
-		}
-		at = next
-	}
-}
-
 func (m *movie) visit(kind string, body, end int64, depth int) {
 	switch kind {
 	case "moov", "udta", "ilst":
 		m.walk(body, end, depth+1)
 	case "meta":
-		// In MP4 it begins with a version, in QuickTime with its first box.
-		var b [8]byte
-		if m.in.readAt(b[:], body) != nil {
-			return
-		}
-		if binary.BigEndian.Uint32(b[:]) == 0 {
-			body += 4
-		}
-		m.walk(body, end, depth+1)
+		m.walkMeta(body, end, depth)
 	case "mvhd":
 		m.readHeader(body, end)
 	case "keys":
@@ -417,9 +368,9 @@ func (m *movie) readDay(body, end int64) {
 	}
 }
 
-// takenFromXMP reads the time from an XMP packet or sidecar (ISO 16684-1). The first of exif:DateTimeOriginal,
+// TakenFromXMP reads the time from an XMP packet or sidecar (ISO 16684-1). The first of exif:DateTimeOriginal,
 // photoshop:DateCreated and xmp:CreateDate counts, as attribute or as element; the prefixes are the customary ones.
-func takenFromXMP(data []byte) (time.Time, bool) {
+func TakenFromXMP(data []byte) (time.Time, bool) {
 	data = data[:min(len(data), maxXMP)]
 	for _, property := range []string{"exif:DateTimeOriginal", "photoshop:DateCreated", "xmp:CreateDate"} {
 		for rest := data; ; {
@@ -506,10 +457,10 @@ func plausible(t time.Time) bool {
 	return !t.Before(time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)) && t.Year() <= 2100
 }
 
-// takenFromName finds a day, and the time of day where it follows, in a file's name: IMG_20240131_123456.jpg,
+// TakenFromName finds a day, and the time of day where it follows, in a file's name: IMG_20240131_123456.jpg,
 // 2024-01-31 12.34.56.png, VID-20230102-WA0001.mp4. The year comes first, the parts are two digits each, and no further
 // digit touches the date: a longer number is a serial number.
-func takenFromName(name string) (time.Time, bool) {
+func TakenFromName(name string) (time.Time, bool) {
 	for i := 0; i+8 <= len(name); i++ {
 		if i > 0 && digit(name[i-1]) {
 			continue

@@ -1,4 +1,4 @@
-package organizer
+package metadata
 
 import (
 	"bytes"
@@ -187,7 +187,7 @@ func TestTaken(t *testing.T) {
 		{"text", []byte("2023:05:06 07:08:09 is only text in a text file"), "jpg", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, ok := taken(bytes.NewReader(c.data), int64(len(c.data)), c.ext)
+			got, ok := Taken(bytes.NewReader(c.data), int64(len(c.data)), c.ext)
 			if ok != (c.want != "") || ok && got.Format(time.RFC3339) != c.want {
 				t.Errorf("got %s, %v, want %s", got.Format(time.RFC3339), ok, c.want)
 			}
@@ -240,7 +240,7 @@ func TestTakenFrugal(t *testing.T) {
 		"heic zeros":   append(box("ftyp", []byte("heic")), make([]byte, 20<<20)...),
 	} {
 		m := &meter{ReadSeeker: bytes.NewReader(data)}
-		if got, ok := taken(m, int64(len(data)), ""); ok {
+		if got, ok := Taken(m, int64(len(data)), ""); ok {
 			t.Errorf("%s: %s", name, got)
 		}
 		if m.bytes > takenBytes+headBytes || m.calls > takenReads+2 {
@@ -266,7 +266,7 @@ func TestTakenFromXMP(t *testing.T) {
 		{`exif:DateTimeOriginal`, ""},
 		{``, ""},
 	} {
-		got, ok := takenFromXMP([]byte(c.xmp))
+		got, ok := TakenFromXMP([]byte(c.xmp))
 		if ok != (c.want != "") || ok && got.Truncate(time.Second).Format(time.RFC3339) != c.want {
 			t.Errorf("%s: %s, %v, want %s", c.xmp, got.Format(time.RFC3339Nano), ok, c.want)
 		}
@@ -311,7 +311,7 @@ func TestTakenFromName(t *testing.T) {
 		{"2024.jpg", ""},
 		{"", ""},
 	} {
-		got, ok := takenFromName(c.name)
+		got, ok := TakenFromName(c.name)
 		if ok != (c.want != "") || ok && got.Format(time.DateTime) != c.want {
 			t.Errorf("%q: %s, %v, want %s", c.name, got.Format(time.DateTime), ok, c.want)
 		}
@@ -329,7 +329,7 @@ func FuzzTaken(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := &meter{ReadSeeker: bytes.NewReader(data)}
-		got, ok := taken(m, int64(len(data)), "")
+		got, ok := Taken(m, int64(len(data)), "")
 		if ok != !got.IsZero() || ok && !plausible(got) {
 			t.Fatal(got, ok)
 		}
@@ -342,7 +342,7 @@ func FuzzTaken(f *testing.F) {
 func FuzzTakenFromXMP(f *testing.F) {
 	f.Add([]byte(`<x exif:DateTimeOriginal="2023-05-06T07:08:09.123+02:00"><xmp:CreateDate>2023-05-06`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got, ok := takenFromXMP(data); ok != !got.IsZero() || ok && !plausible(got) {
+		if got, ok := TakenFromXMP(data); ok != !got.IsZero() || ok && !plausible(got) {
 			t.Fatal(got, ok)
 		}
 	})
@@ -352,7 +352,7 @@ func FuzzTakenFromName(f *testing.F) {
 	f.Add("Screenshot 2024-01-31 at 9.05.06\u202fPM.png")
 	f.Add("PXL_20240131_123456789.jpg")
 	f.Fuzz(func(t *testing.T, name string) {
-		got, ok := takenFromName(name)
+		got, ok := TakenFromName(name)
 		if ok != !got.IsZero() || ok && !plausible(got) {
 			t.Fatal(got, ok)
 		}
@@ -389,7 +389,7 @@ func BenchmarkTaken(b *testing.B) {
 	b.Run("taken", func(b *testing.B) {
 		b.ReportAllocs()
 		each(b, func(f *os.File) {
-			if _, ok := taken(f, int64(len(photo)), "jpg"); !ok {
+			if _, ok := Taken(f, int64(len(photo)), "jpg"); !ok {
 				b.Fatal("no time")
 			}
 		})
