@@ -1,0 +1,5 @@
+package metadata
+
+import "golang.org/x/sys/unix"
+
+const errNoAttribute = unix.ENODATA

@@ -1,0 +1,7 @@
+//go:build unix && !linux && !darwin && !freebsd && !netbsd
+
+package metadata
+
+import "syscall"
+
+func changed(st *syscall.Stat_t) int64 { return st.Ctim.Nano() }
