@@ -27,7 +27,7 @@ func openCache(t *testing.T, path string) *Cache {
 	return c
 }
 
-func close(t *testing.T, c *Cache) {
+func closeCache(t *testing.T, c *Cache) {
 	t.Helper()
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestCache(t *testing.T) {
 		c.put(idOf(1), group, a)
 	}
 	c.put(idOf(2), "text", answer{err: fmt.Errorf("%w: no sound PDF", ErrDamaged)})
-	close(t, c)
+	closeCache(t, c)
 	if runtime.GOOS != "windows" {
 		for p, want := range map[string]fs.FileMode{path: 0o600, filepath.Dir(path): 0o700} {
 			if st, err := os.Stat(p); err != nil || st.Mode().Perm() != want {
@@ -97,7 +97,7 @@ func TestCache(t *testing.T) {
 	changed := idOf(1)
 	changed.mtime++
 	c.put(changed, "text", textAnswer("new"))
-	close(t, c)
+	closeCache(t, c)
 	c = openCache(t, path)
 	if _, ok := c.get(idOf(1), "text"); ok {
 		t.Error("the old answer is still there")
@@ -113,10 +113,10 @@ func TestNoCache(t *testing.T) {
 	if _, ok := c.get(idOf(1), "text"); ok {
 		t.Error("found")
 	}
-	close(t, c)
+	closeCache(t, c)
 	c = openCache(t, filepath.Join(t.TempDir(), "c"))
-	close(t, c)
-	close(t, c)
+	closeCache(t, c)
+	closeCache(t, c)
 	c.put(idOf(1), "text", textAnswer("x"))
 	if _, ok := c.get(idOf(1), "text"); ok {
 		t.Error("found in a closed cache")
@@ -195,7 +195,7 @@ func TestCacheSetAside(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "c")
 			c := openCache(t, path)
 			c.put(idOf(1), "text", textAnswer("x"))
-			close(t, c)
+			closeCache(t, c)
 			if err := spoil(path); err != nil {
 				t.Fatal(err)
 			}
@@ -203,10 +203,10 @@ func TestCacheSetAside(t *testing.T) {
 			if _, ok := c.get(idOf(1), "text"); ok {
 				t.Error("found in what is spoiled")
 			}
-			close(t, c) // what is found to be damaged later is set aside here
+			closeCache(t, c) // what is found to be damaged later is set aside here
 			c = openCache(t, path)
 			c.put(idOf(2), "text", textAnswer("y"))
-			close(t, c)
+			closeCache(t, c)
 			c = openCache(t, path)
 			if _, ok := c.get(idOf(2), "text"); !ok {
 				t.Error("the new one keeps nothing")
@@ -232,7 +232,7 @@ func TestCacheSetAside(t *testing.T) {
 		c.get(idOf(n), "text")
 	}
 	c.Close()
-	close(t, openCache(t, path))
+	closeCache(t, openCache(t, path))
 }
 
 // Another process may write for long; this one goes on.
