@@ -1,3 +1,0 @@
-package organizer
-
-func dateAdded(path string) (any, error) { return nil, nil }
