@@ -86,7 +86,7 @@ type word struct {
 	text string
 }
 
-// texts returns the words of an option, or none.
+// words returns the words of an option, or none.
 func (u *use) words(name string) []word {
 	if s := u.set[name]; s != nil {
 		return s.words
@@ -108,7 +108,7 @@ func (u *use) flag(name string, otherwise bool) bool {
 	return otherwise
 }
 
-// read reads the value of an option. It returns nil if something is wrong with it.
+// setting reads the value of an option. It returns nil if something is wrong with it.
 func (r *reader) setting(o *option, n *yaml.Node, what string) *setting {
 	at := r.follow(n)
 	if at == nil {
@@ -335,7 +335,7 @@ func firstCapture(l *look, captures []*capture) (Value, error) {
 	return nil, first
 }
 
-// A test is a part of a filter.
+// A filterTest is a part of a filter.
 type filterTest func(l *look) (Verdict, error)
 
 // allTests joins the parts of one filter, all of which must hold.

@@ -67,7 +67,7 @@ func checkErrors(t *testing.T, err error, source []byte) {
 	if !ok || len(all) == 0 {
 		t.Fatalf("%T: %v", err, err)
 	}
-	lines := strings.Count(string(source), "\n") + 1
+	lines := len(splitLines(source))
 	for i, e := range all {
 		if e.Line < 1 || e.Line > lines || e.Column < 1 || e.Message == "" {
 			t.Fatalf("%+v in a file of %d lines", e, lines)

@@ -93,7 +93,7 @@ func (r *reader) place(n *yaml.Node, offset int) (line, column int) {
 
 // document returns the content of the only YAML document in source, or nil.
 func (r *reader) document(source []byte) *yaml.Node {
-	r.lines = strings.Split(strings.ReplaceAll(string(source), "\r\n", "\n"), "\n")
+	r.lines = splitLines(source)
 	if len(source) > maxSource {
 		r.lines = r.lines[:1]
 		r.failAt(1, 1, "the file is larger than %d MB", maxSource>>20)
@@ -117,6 +117,35 @@ func (r *reader) document(source []byte) *yaml.Node {
 		r.syntax(err, source)
 	}
 	return doc.Content[0]
+}
+
+// cutLine returns the first line of source without its break, and what follows. The breaks are those of the YAML parser.
+func cutLine(source []byte) (line, rest []byte) {
+	for i, c := range source {
+		n := 0
+		switch {
+		case c == '\r' && i+1 < len(source) && source[i+1] == '\n', c == 0xc2 && bytes.HasPrefix(source[i:], []byte("\u0085")):
+			n = 2
+		case c == '\n', c == '\r':
+			n = 1
+		case c == 0xe2 && (bytes.HasPrefix(source[i:], []byte("\u2028")) || bytes.HasPrefix(source[i:], []byte("\u2029"))):
+			n = 3
+		}
+		if n > 0 {
+			return source[:i], source[i+n:]
+		}
+	}
+	return source, nil
+}
+
+func splitLines(source []byte) []string {
+	var lines []string
+	for rest := source; rest != nil; {
+		var line []byte
+		line, rest = cutLine(rest)
+		lines = append(lines, string(line))
+	}
+	return append(lines, "") // where a file ends is a place, too
 }
 
 // syntax records what the YAML parser has to say. It names the line at best, and often another one.
@@ -156,26 +185,46 @@ func (r *reader) syntax(err error, source []byte) {
 // too long to find out.
 func brokenLine(source []byte) int {
 	ends := []int{0}
-	for i, c := range source {
-		if c == '\n' {
-			ends = append(ends, i+1)
+	for rest := source; len(rest) > 0; {
+		_, rest = cutLine(rest)
+		ends = append(ends, len(source)-len(rest))
+	}
+	budget := 4 << 20 // bytes parsed, in about a second at worst
+	fine := func(line int) bool {
+		budget -= ends[line]
+		dec := yaml.NewDecoder(bytes.NewReader(source[:ends[line]]))
+		for {
+			var n yaml.Node
+			if err := dec.Decode(&n); err != nil {
+				return errors.Is(err, io.EOF)
+			}
 		}
 	}
-	const budget = 4 << 20 // bytes parsed, in about 100 ms
-	last, parsed := 0, 0
-	for line, end := range ends {
-		if parsed += end; parsed > budget {
-			return 0
+	last := 0
+	for next := len(ends) - 1; next > last && budget > 0; {
+		for low, high := last, next; low < high; {
+			middle := (low + high + 1) / 2
+			if fine(middle) {
+				low = middle
+			} else {
+				high = middle - 1
+			}
+			last = low
 		}
-		dec := yaml.NewDecoder(bytes.NewReader(source[:end]))
-		var n yaml.Node
-		err := dec.Decode(&n)
-		for err == nil {
-			err = dec.Decode(&n)
+		// Lines within brackets or quotes are not YAML either, until these are closed.
+		closed := last
+		for line := last + 1; line <= min(last+30, len(ends)-1) && closed == last; line++ {
+			if fine(line) {
+				closed = line
+			}
 		}
-		if errors.Is(err, io.EOF) {
-			last = line
+		if closed == last {
+			break
 		}
+		last = closed
+	}
+	if budget <= 0 {
+		return 0
 	}
 	for last < len(ends)-1 && len(bytes.TrimSpace(source[ends[last]:ends[last+1]])) == 0 {
 		last++
@@ -355,7 +404,8 @@ func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 			}
 			return n.Value, true
 		case "!!bool":
-			r.fail(n, "%s is a text, not %s", what, kindOf(n)).Hint = fmt.Sprintf("if the text is meant, write \"%s\"", n.Value)
+			r.fail(n, "%s is a text, not %s", what, kindOf(n)).Hint =
+				fmt.Sprintf("if the text is meant, write \"%s\"", n.Value)
 			return "", false
 		}
 	}
@@ -483,7 +533,8 @@ func writeInline(b *strings.Builder, n *yaml.Node, depth int) {
 		}
 		b.WriteByte(']')
 	default:
-		if n.ShortTag() == "!!str" && (n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 || strings.ContainsAny(n.Value, "\n\t{},")) {
+		if n.ShortTag() == "!!str" && (n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 ||
+			strings.ContainsAny(n.Value, "\n\t{},")) {
 			b.WriteString(strconv.Quote(n.Value))
 		} else {
 			b.WriteString(n.Value)
