@@ -157,7 +157,8 @@ func FuzzTemplate(f *testing.F) {
 
 // FuzzGlob compiles any pattern and matches any text, in a time that does not explode.
 func FuzzGlob(f *testing.F) {
-	for _, glob := range []string{"*", "a*b?c", "[a-z]*[!0-9]", "{a,b}{c,d}*", "Invoice {nr} *", "**/x/**", `\*\[`, "[]a]", "[^]]", "{}", "ä[ö-ü]", "***", "a/**/b"} {
+	for _, glob := range []string{"*", "a*b?c", "[a-z]*[!0-9]", "{a,b}{c,d}*", "Invoice {nr} *", "**/x/**", `\*\[`, "[]a]", "[^]]", "{}", "ä[ö-ü]", "***", "a/**/b",
+		"{a[,b}", `{a\,b}[{]`, "{[a,b],c}"} {
 		f.Add(glob, "Invoice 12 ab/x/y")
 	}
 	f.Fuzz(func(t *testing.T, glob, text string) {
