@@ -60,7 +60,7 @@ func (a *app) importRules(path, output string) error {
 		return &exitError{exitUsage, err}
 	}
 	if output != "" {
-		if err := writeNew(output, r.YAML); err != nil {
+		if err := createRules(output, r.YAML); err != nil {
 			return err
 		}
 	}
@@ -108,8 +108,8 @@ func (a *app) readForeign(path string) (name string, source []byte, err error) {
 	return a.tilde(path), source, nil
 }
 
-// writeNew writes a file that must not exist. If it cannot be written whole, it is taken away again.
-func writeNew(path string, data []byte) (err error) {
+// createRules writes a file that must not exist. If it cannot be written whole, it is taken away again.
+func createRules(path string, data []byte) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
 		return usage("%s exists already; forg overwrites no rules", path)
