@@ -144,6 +144,8 @@ func TestOrganizeFilters(t *testing.T) {
 		{in: "- exif: {image.model: Nikon D3200}", out: "- exif:\n    image.model: Nikon D3200"},
 		{in: "- exif: {image.make: 'A{b}*'}", out: "- exif:\n    image.make: A\\{b\\}*"},
 		{in: "- exif: {filter_tags: {image.make: x}, lowercase_keys: true}", out: "- exif:\n    image.make: x"},
+		{in: "- exif: gps.gpsdate", out: "- exif: gps.gpsdatestamp"},
+		{in: "- exif: {exif.isospeedratings: 200}", out: "- exif:\n    exif.iso: \"200\"", note: "another way"},
 		{in: "- exif: {lowercase_keys: false}", out: "- exif", note: "lower case", lost: true},
 
 		{in: "- extension"},
@@ -322,7 +324,7 @@ func TestOrganizeTemplates(t *testing.T) {
 		{in: "{created}", out: `{created:"%Y-%m-%d %H:%M:%S"}`, note: "without its zone"},
 		{in: "{utcnow().hour}", out: "{now:%-H}", note: "UTC"},
 		{in: "{env.WHO} {env['DIR']} $WHO $NONE", out: "{env.WHO} {env.DIR} {env.WHO} $NONE"},
-		{in: "{exif.image.model} {exif['image']['make']}", out: "{exif.image.model} {exif.image.make}"},
+		{in: "{exif.image.model} {exif['image']['make']} {exif.gps.gpsdate}", out: "{exif.image.model} {exif.image.make} {exif.gps.gpsdatestamp}"},
 		{in: "{exif.image.model or 'Unknown'}", out: `{exif.image.model ?? "Unknown"}`},
 		{in: "{exif.image.model|default('?')}", out: `{exif.image.model|default:"?"}`},
 		{in: "{exif.exif.datetimeoriginal.year} {exif.image.datetime:%Y}", out: "{taken:%Y} {taken:%Y}", note: "{taken} stands for"},

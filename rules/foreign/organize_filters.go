@@ -304,6 +304,19 @@ func (r *rule) duplicate(v *node, line int, places []*place) *yaml.Node {
 	return object("duplicate", object("keep", text("first")))
 }
 
+// exifNames are tags that forg, as most programs today, calls otherwise than the library that organize reads them with.
+var exifNames = map[string]string{
+	"image.datetime": "image.modifydate", "image.imagelength": "image.imageheight", "exif.isospeedratings": "exif.iso",
+	"exif.datetimedigitized": "exif.createdate", "exif.exposurebiasvalue": "exif.exposurecompensation",
+	"exif.exifimagelength": "exif.exifimageheight", "exif.focallengthin35mmfilm": "exif.focallengthin35mmformat",
+	"exif.cameraownername": "exif.ownername", "exif.bodyserialnumber": "exif.serialnumber",
+	"exif.lensspecification": "exif.lensinfo", "gps.gpsdate": "gps.gpsdatestamp",
+}
+
+// exifTexts are tags whose values are texts, which everybody writes the same way.
+var exifTexts = []string{"image.make", "image.model", "image.software", "image.artist", "image.copyright", "image.imagedescription",
+	"exif.lensmodel", "exif.lensmake", "exif.ownername", "exif.serialnumber"}
+
 func (r *rule) exifFilter(v *node, line int) *yaml.Node {
 	if v == nil {
 		return text("exif")
@@ -316,6 +329,9 @@ func (r *rule) exifFilter(v *node, line int) *yaml.Node {
 			return "", false
 		case !strings.Contains(s, "."):
 			s += ".*" // a whole group
+		}
+		if other := exifNames[s]; other != "" {
+			s = other
 		}
 		return s, true
 	}
@@ -360,6 +376,9 @@ func (r *rule) exifFilter(v *node, line int) *yaml.Node {
 			if p.value.kind != scalar || p.value.value == "" {
 				put(n, s, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"})
 				continue
+			}
+			if !slices.Contains(exifTexts, s) {
+				r.differs(p.line, "exif: forg may write the value of %s another way: forg rules explain shows what holds", s)
 			}
 			glob := fromFnmatch(p.value.value)
 			if r.c.kind == Organize1 {

@@ -566,6 +566,9 @@ func (r *rule) exif(n *node, v *value, ops []op, format string, use usage) ([]pa
 		v.name, v.date = "taken", true
 		return r.dateChain(n, v, ops, format, use)
 	}
+	if other := exifNames[tag]; other != "" {
+		tag = other
+	}
 	v.name = "exif." + tag
 	if strings.ContainsAny(v.name, ":|}\"' ") {
 		return nil, fmt.Errorf("forg has no tag %s", shorten(tag, 40))
