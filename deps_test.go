@@ -21,7 +21,7 @@ var policy = map[string]struct {
 }{
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/rules", "forg/rules/foreign"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/metadata", "forg/rules", "forg/rules/foreign"},
 		outside: []string{
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
@@ -31,13 +31,22 @@ var policy = map[string]struct {
 		not: offline,
 	},
 	"forg/organizer": {
-		forg: []string{"forg/journal", "forg/rules"},
+		forg: []string{"forg/journal", "forg/organizer/archive", "forg/organizer/metadata", "forg/rules"},
 		outside: []string{
-			"github.com/bep/imagemeta", "github.com/gabriel-vasile/mimetype", // what a file is, and when it was taken
+			"github.com/gabriel-vasile/mimetype", // what a file is
 			"github.com/bmatcuk/doublestar/v4", "golang.org/x/text", // names
 			"github.com/zeebo/blake3", "golang.org/x/sync", "golang.org/x/sys",
 		},
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // never prints, runs nothing
+	},
+	"forg/organizer/metadata": {
+		forg: []string{"forg/organizer/archive"},
+		outside: []string{
+			"github.com/bep/imagemeta", "github.com/zeebo/blake3", "golang.org/x/sys", // pictures, hashes, attributes
+			"golang.org/x/text/encoding", // text
+			"modernc.org/sqlite", // the cache
+		},
+		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/archive": {
 		outside: []string{"github.com/klauspost/compress/zstd", "github.com/nwaples/rardecode/v2", "github.com/ulikunitz/xz"},

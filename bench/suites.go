@@ -25,6 +25,7 @@ var suites = []suite{
 	{"organize", "100k files in one folder, the whole command with a cold journal", (*Bench).organizeFlat},
 	{"same", "the same where all sizes are equal: every file is a possible duplicate", (*Bench).organizeSame},
 	{"python", "20k files against organize, which is too slow for 100k", (*Bench).organizePython},
+	{"rules", "100k files against 50 rules of names, sizes and dates, and 1000 files against organize with the same rules", (*Bench).rules},
 	{"million", "1M files in one folder, and `history` of a journal with 1M steps", (*Bench).million},
 	{"names", "2000 files of one name, and of different names, in 2000 folders", (*Bench).names},
 	{"undo", "undo of 100k moves", (*Bench).undo},
@@ -172,6 +173,81 @@ func (b *Bench) organizePython() ([]*Section, error) {
 	sec.ratio("forg organize", "organize run", 1.0/40)
 	sec.ratio("organize run", "C loop", 0)
 	return []*Section{sec}, os.RemoveAll(dir)
+}
+
+// fiftyRules are 35 rules that match no file of a flat tree, by name, size or date, and one for each extension. The second
+// text says the same to organize.
+func fiftyRules(dir string) (ours, theirs string) {
+	var f, o strings.Builder
+	rule := func(name, filter, other, to string) {
+		fmt.Fprintf(&f, "  - name: %s\n    filters: [%s]\n    actions: [{move: %q}]\n", name, filter, to+"/")
+		fmt.Fprintf(&o, "  - locations: %q\n    filters:\n      - %s\n    actions:\n      - move: %q\n", dir, other, dir+"/"+to+"/")
+	}
+	f.WriteString("rules:\n")
+	o.WriteString("rules:\n")
+	for n := range 15 {
+		name := fmt.Sprintf("{contains: [nowhere%d, never%d]}", n, n)
+		rule(fmt.Sprintf("name %d", n), "name: "+name, "name: "+name, "None")
+	}
+	for n := range 10 {
+		size := fmt.Sprintf("%q", fmt.Sprintf("> %d TB", 10-n))
+		rule(fmt.Sprintf("size %d", n), "size: "+size, "size: "+size, "None")
+	}
+	for n := range 10 {
+		rule(fmt.Sprintf("date %d", n), fmt.Sprintf("modified: {years: %d, mode: older}", 69-n), fmt.Sprintf("lastmodified: {years: %d, mode: older}", 69-n), "None")
+	}
+	for _, e := range extensions {
+		rule("extension "+e, "extension: "+e, "extension: "+e, e)
+	}
+	return f.String(), o.String()
+}
+
+func (b *Bench) rules() ([]*Section, error) {
+	if b.forg == "" {
+		return nil, errNoForg
+	}
+	n := b.size(100_000)
+	dir, err := b.tree("flat", n)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(b.work, "rules.yaml")
+	ours, _ := fiftyRules(dir)
+	if err := os.WriteFile(file, []byte(ours), 0o644); err != nil {
+		return nil, err
+	}
+	v := b.flatVariants(dir, n)[0]
+	v.Name = "forg organize, categories"
+	w := v
+	w.Name, w.Argv = "forg organize, 50 rules", b.organizeArgv("--rules", file, dir)
+	sec, err := b.interleave(fmt.Sprintf("%d files", n), v, w)
+	if err != nil {
+		return nil, err
+	}
+	sec.ratio("forg organize, 50 rules", "forg organize, categories", 1.3)
+	if err := os.RemoveAll(dir); err != nil || b.organize == "" {
+		return []*Section{sec}, err
+	}
+	n = b.size(1000)
+	if dir, err = b.tree("flat", n); err != nil {
+		return nil, err
+	}
+	ours, theirs := fiftyRules(dir)
+	config := filepath.Join(b.work, "organize.yaml")
+	if err := errors.Join(os.WriteFile(file, []byte(ours), 0o644), os.WriteFile(config, []byte(theirs), 0o644)); err != nil {
+		return nil, err
+	}
+	v = b.flatVariants(dir, n)[0]
+	v.Name, v.Argv = "forg organize", b.organizeArgv("--rules", file, dir)
+	w = v
+	w.Name, w.Argv = "organize run", []string{b.organize, "run", config}
+	peer, err := b.interleave(fmt.Sprintf("%d files, the same rules", n), v, w)
+	if err != nil {
+		return nil, err
+	}
+	peer.ratio("forg organize", "organize run", 0)
+	peer.note("`organize --version`: %s", output(b.organize, "--version"))
+	return []*Section{sec, peer}, os.RemoveAll(dir)
 }
 
 func (b *Bench) million() ([]*Section, error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/gabriel-vasile/mimetype"
 	"golang.org/x/sync/errgroup"
 
+	"forg/organizer/metadata"
 	"forg/rules"
 )
 
@@ -244,10 +245,10 @@ func (p *planner) date(ctx context.Context) error {
 func (p *planner) takenAt(h *scanHandle, l look, name string) (time.Time, bool) {
 	stem, ext := p.set.Split(name)
 	if f, err := h.open(name); err == nil {
-		t, ok := taken(f, p.Tree.File(l.r).Size, ext)
+		t, ok := metadata.Taken(f, p.Tree.File(l.r).Size, ext)
 		f.Close()
 		// A film often knows only the UTC time, its name the wall clock's: near midnight those are two dates.
-		if named, has := takenFromName(name); ok && has && l.kind.Category == "Videos" && t.Sub(named).Abs() <= 14*time.Hour {
+		if named, has := metadata.TakenFromName(name); ok && has && l.kind.Category == "Videos" && t.Sub(named).Abs() <= 14*time.Hour {
 			return named, true
 		}
 		if ok {
@@ -264,11 +265,11 @@ func (p *planner) takenAt(h *scanHandle, l look, name string) (time.Time, bool) 
 		if err != nil {
 			continue
 		}
-		if t, ok := takenFromXMP(data); ok {
+		if t, ok := metadata.TakenFromXMP(data); ok {
 			return t, true
 		}
 	}
-	return takenFromName(name)
+	return metadata.TakenFromName(name)
 }
 
 // takenIn is when a photo or video of the tree was taken.

@@ -2,9 +2,11 @@ package organizer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -65,7 +67,10 @@ func (a *asked) Fact(name string) (rules.Value, error) {
 		}
 		return time.Unix(0, m.Atime), nil
 	case rules.FactDateAdded:
-		return dateAdded(a.path())
+		if runtime.GOOS == "darwin" {
+			return nil, errors.New("forg cannot ask this system when a file was added to its folder")
+		}
+		return nil, nil // no other system records it
 	case rules.FactEmpty:
 		if !folder {
 			return f.Size == 0, nil

@@ -235,7 +235,7 @@ type planner struct {
 
 	// For plans by rules:
 	before, after []Move // what is done with files before any moves, and after all have
-	tagged        map[Ref][]string
+	tagged        map[Ref]*tagging
 	counters      map[*rules.Rule]int64
 	duplicateOf   map[string]map[Ref]Ref // by fact
 }
@@ -264,7 +264,7 @@ func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 			policies: []policy{{}}, extras: map[uint32]*extra{}, wanted: map[Ref]bool{}, writes: map[string]*writing{}, typed: map[string]string{}},
 		opt: opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
-		tagged: map[Ref][]string{}, counters: map[*rules.Rule]int64{},
+		tagged: map[Ref]*tagging{}, counters: map[*rules.Rule]int64{},
 	}
 }
 
@@ -313,12 +313,17 @@ func (p *planner) assignPages() {
 
 // keepUnitsTogether puts the moves of a unit behind each other.
 func (p *planner) keepUnitsTogether() {
-	part := p.Moves[p.sorted:]
+	together(p.Moves[p.sorted:])
+	p.sorted = len(p.Moves)
+}
+
+// together puts the moves of each unit behind its first.
+func together(moves []Move) {
 	first := map[uint32]int{} // where each unit begins
-	at := make([]int, len(part))
-	for i := range part {
+	at := make([]int, len(moves))
+	for i := range moves {
 		at[i] = i
-		if u := part[i].Unit; u != 0 {
+		if u := moves[i].Unit; u != 0 {
 			if f, ok := first[u]; ok {
 				at[i] = f
 			} else {
@@ -326,19 +331,19 @@ func (p *planner) keepUnitsTogether() {
 			}
 		}
 	}
-	if len(first) > 0 {
-		order := make([]int, len(part))
-		for i := range order {
-			order[i] = i
-		}
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
-		sorted := make([]Move, len(part))
-		for i, k := range order {
-			sorted[i] = part[k]
-		}
-		copy(part, sorted)
+	if len(first) == 0 {
+		return
 	}
-	p.sorted = len(p.Moves)
+	order := make([]int, len(moves))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
+	sorted := make([]Move, len(moves))
+	for i, k := range order {
+		sorted[i] = moves[k]
+	}
+	copy(moves, sorted)
 }
 
 func (p *planner) assignOne(r, lead Ref, unit uint32) {

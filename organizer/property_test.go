@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"forg/journal"
+	"forg/organizer/metadata"
 	"forg/rules"
 )
 
@@ -285,6 +286,7 @@ type choice struct {
 	Options
 	recursive bool
 	into      string
+	rules     string // a rules file instead of By
 }
 
 func (d *desk) choose() choice {
@@ -305,8 +307,19 @@ func (d *desk) choose() choice {
 func (d *desk) plan(c choice) *Plan {
 	d.rt.Helper()
 	set := rules.Builtin()
-	tree, err := Scan(context.Background(), d.root, set, ScanOptions{Recursive: c.recursive, Hidden: c.Hidden, Into: c.into,
-		Destination: Destination(set, c.By), Now: time.Now()})
+	scan := ScanOptions{Recursive: c.recursive, Hidden: c.Hidden, Into: c.into, Now: time.Now()}
+	if c.rules == "" {
+		scan.Destination = Destination(set, c.By)
+	} else {
+		r, err := rules.Parse("rules", []byte(c.rules), rules.Options{Home: d.dir, Now: time.Now()})
+		if err != nil {
+			d.rt.Skipf("a rule that the language refuses: %v", err)
+		}
+		c.Rules, c.Recursive, c.Options.Into, c.Metadata = r, c.recursive, c.into, metadata.NewReader(metadata.Limits{}, nil)
+		inside := r.Inside(d.root, c.into)
+		scan.Leave = func(path string) bool { return slices.Contains(inside, path) }
+	}
+	tree, err := Scan(context.Background(), d.root, set, scan)
 	d.must(err)
 	c.Trash, c.Now = d.trash, time.Now()
 	p, err := MakePlan(context.Background(), tree, set, c.Options)

@@ -19,11 +19,13 @@ import (
 // in which each finds its place free.
 func (p *planner) resolve() (*Plan, error) {
 	leaving := p.leaving()
-	moves := p.resolveAll(p.Moves, leaving)
+	p.Moves = p.resolveAll(p.Moves, leaving)
 	// What is not a move takes no name that a move is about to free, so its turn is before all moves or after all.
-	before := p.resolveAll(p.before, nil)
-	after := p.resolveAll(slices.Concat(p.after, p.planWrites()), nil)
-	p.Moves = moves
+	before, after := p.resolveApart(p.before), p.resolveApart(p.after)
+	for i := range after { // a move that was made stays, whatever becomes of a link to it or of a program
+		after[i].Unit = 0
+	}
+	after = append(after, p.planWrites()...)
 	if p.opt.Conflict == ConflictFail {
 		for _, q := range p.Problems {
 			if errors.Is(q.Err, ErrConflict) {
@@ -41,6 +43,7 @@ func (p *planner) resolve() (*Plan, error) {
 		p.order()
 	}
 	p.Moves = slices.Concat(before, p.Moves, after)
+	p.final = nil
 	if p.opt.PruneEmpty && !p.opt.Copy {
 		p.prune()
 	}
@@ -56,6 +59,35 @@ func (p *planner) resolveAll(moves []Move, leaving map[place]bool) []Move {
 			n++
 		}
 		out = p.resolveUnit(moves[i:n], leaving, out)
+		i = n
+	}
+	return out
+}
+
+// resolveApart resolves what is done with files beside their moves. What one action does with the files of a bundle finds
+// names together; two actions on one file do not care for each other's.
+func (p *planner) resolveApart(moves []Move) []Move {
+	together(moves)
+	out := make([]Move, 0, len(moves))
+	for i := 0; i < len(moves); {
+		n := i + 1
+		for n < len(moves) && moves[n].Unit != 0 && moves[n].Unit == moves[i].Unit {
+			n++
+		}
+		var groups [][]Move
+		for _, m := range moves[i:n] {
+			g := slices.IndexFunc(groups, func(g []Move) bool {
+				return g[0].Action == m.Action && g[0].To == m.To && g[0].Policy == m.Policy &&
+					!slices.ContainsFunc(g, func(o Move) bool { return o.File == m.File })
+			})
+			if g < 0 {
+				g, groups = len(groups), append(groups, nil)
+			}
+			groups[g] = append(groups[g], m)
+		}
+		for _, g := range groups {
+			out = p.resolveUnit(g, nil, out)
+		}
 		i = n
 	}
 	return out
@@ -335,7 +367,12 @@ func (p *planner) present(m *Move, to *Folder, path string, there meta) bool {
 	case journal.Link:
 		return there.SameFile(identity(p.Tree.File(m.File)))
 	case journal.Symlink:
-		text, err := readLink(path)
+		dir, err := openFolder(to.Path)
+		if err != nil {
+			return false
+		}
+		defer dir.close()
+		text, err := dir.readlink(filepath.Base(path))
 		return err == nil && text == p.finalPath(m.File)
 	case journal.Extract:
 		return isDir(there.Mode)

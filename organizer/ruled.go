@@ -37,7 +37,7 @@ type extra struct {
 	meta      []byte   // write and tag: of the step
 	fresh     bool     // write: there is no file of the name
 	argv, env []string // exec
-	tags      []string // tag: afterwards
+	tags      []string // tag: for people
 }
 
 // Note says in a few words what an action does, where that is more than to move its file; else it is empty.
@@ -399,22 +399,27 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 		one.dir, one.name, one.action = at.dir, at.name, journal.Exec
 		one.extra = &extra{argv: s.Argv, env: s.Env}
 	case rules.Tag:
-		tags, err := p.tagsOf(r)
+		t := p.tagged[r]
+		if t == nil {
+			t = &tagging{}
+			p.tagged[r] = t
+		}
+		t.take(s)
+		change, err := TagChange(p.Tree.Path(r), t.set, t.add, t.remove)
 		if err != nil {
-			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), fmt.Errorf("tag %s: %w", p.Tree.Path(r), err)})
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), err})
 			return false
 		}
-		next := retag(tags, s)
-		if slices.Equal(tags, next) {
+		if change == nil {
 			return true
 		}
-		p.tagged[r] = next
-		one.dir, one.name, one.action = p.Tree.Dirs[p.Tree.DirOf(r)].Path, p.Tree.Name(r), journal.Tag
-		one.extra = &extra{tags: next}
-		if one.extra.meta, err = TagChange(p.Tree.Path(r), tags, next); err != nil {
-			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), fmt.Errorf("tag %s: %w", p.Tree.Path(r), err)})
-			return false
+		x := &extra{meta: change, tags: slices.Concat(t.add, prefixed("-", t.remove))}
+		if t.planned != nil { // all tags of a file are one change
+			*t.planned = *x
+			return true
 		}
+		t.planned = x
+		one.dir, one.name, one.action, one.extra = p.Tree.Dirs[p.Tree.DirOf(r)].Path, p.Tree.Name(r), journal.Tag, x
 		list = &p.before
 	case rules.Extract:
 		one.action = journal.Extract
@@ -431,30 +436,30 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 	return true
 }
 
-// tagsOf are the tags that a file has by then.
-func (p *planner) tagsOf(r Ref) ([]string, error) {
-	if tags, ok := p.tagged[r]; ok {
-		return tags, nil
-	}
-	a := p.ask(context.Background(), r)
-	defer a.close()
-	v, err := a.Fact(rules.FactTags)
-	tags, _ := v.([]string)
-	return tags, err
+// tagging is what rules do to the tags of a file.
+type tagging struct {
+	set         bool
+	add, remove []string
+	planned     *extra
 }
 
-// retag is what tags become by a step.
-func retag(tags []string, s rules.Step) []string {
-	var out []string
-	if !s.Set {
-		out = slices.Clone(tags)
+func (t *tagging) take(s rules.Step) {
+	if s.Set {
+		t.set, t.add, t.remove = true, nil, nil
 	}
-	for _, t := range s.Add {
-		if !slices.Contains(out, t) {
-			out = append(out, t)
-		}
+	without := func(list, out []string) []string {
+		return slices.DeleteFunc(list, func(tag string) bool { return slices.Contains(out, tag) })
 	}
-	return slices.DeleteFunc(out, func(t string) bool { return slices.Contains(s.Remove, t) })
+	t.add = append(without(without(t.add, s.Remove), s.Add), s.Add...)
+	t.remove = append(without(without(t.remove, s.Add), s.Remove), s.Remove...)
+}
+
+func prefixed(prefix string, list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = prefix + s
+	}
+	return out
 }
 
 // target is the folder and the name that a step's destination means for r.

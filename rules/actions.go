@@ -48,14 +48,18 @@ var actions = []*action{
 	placing("move", Move, "moves the file"),
 	placing("copy", Copy, "makes a copy"),
 	{name: "rename", kind: Rename, text: "gives the file another name in its folder", short: "name", build: buildRename,
-		options: append([]*option{{name: "name", text: "the whole new name, as a template", kind: textOption}}, conflictOptions...)},
-	{name: "trash", kind: Trash, text: "puts the file into the trash", bare: "always", build: func(*actionUse, *Action) {}},
+		options: append([]*option{{name: "name", text: "the whole new name, as a template", kind: textOption}},
+			conflictOptions...)},
+	{name: "trash", kind: Trash, text: "puts the file into the trash", bare: "always",
+		build: func(*actionUse, *Action) {}},
 	placing("hardlink", Hardlink, "gives the file a second name"),
 	placing("symlink", Symlink, "makes a symbolic link that leads to the file"),
 	placing("reflink", Reflink, "makes a copy that shares its blocks with the file, where the file system can"),
-	{name: "extract", kind: Extract, text: "unpacks an archive; no name in it leads out of the folder, and bombs are capped", short: "dest",
+	{name: "extract", kind: Extract,
+		text: "unpacks an archive; no name in it leads out of the folder, and bombs are capped", short: "dest",
 		bare: "into a folder with the name of the archive, as {name}/", build: buildPlacing,
-		options: append([]*option{{name: "dest", text: "the folder for what is in it, as a template", kind: textOption}}, conflictOptions...)},
+		options: append([]*option{{name: "dest", text: "the folder for what is in it, as a template",
+			kind: textOption}}, conflictOptions...)},
 	{name: "tag", kind: Tag, text: "changes the tags of the file", short: "add", build: buildTag, options: []*option{
 		{name: "add", text: "tags to add, as templates", kind: textsOption},
 		{name: "remove", text: "tags to remove", kind: textsOption},
@@ -69,11 +73,14 @@ var actions = []*action{
 	}},
 	{name: "echo", kind: Echo, text: "shows a text", short: "text", build: buildText,
 		options: []*option{{name: "text", text: "the text, as a template", kind: textOption}}},
-	{name: "confirm", kind: Confirm, text: "asks before the actions that follow; without a terminal they are skipped", short: "text",
-		bare: "asks whether to go on", build: buildText,
+	{name: "confirm", kind: Confirm, text: "asks before the actions that follow; without a terminal they are skipped",
+		short: "text",
+		bare:  "asks whether to go on", build: buildText,
 		options: []*option{{name: "text", text: "the question, as a template", kind: textOption}}},
-	{name: "exec", kind: Exec, text: "runs a program, never a shell; the file arrives in FORG_PATH and in the arguments", short: "argv",
-		build: buildExec, options: []*option{{name: "argv", text: "a list: the program, and its arguments as templates", kind: textsOption}}},
+	{name: "exec", kind: Exec,
+		text: "runs a program, never a shell; the file arrives in FORG_PATH and in the arguments", short: "argv",
+		build: buildExec, options: []*option{{name: "argv", text: "a list: the program, and its arguments as templates",
+			kind: textsOption}}},
 }
 
 var conflictOptions = []*option{
@@ -83,7 +90,8 @@ var conflictOptions = []*option{
 
 func placing(name string, kind ActionKind, text string) *action {
 	return &action{name: name, kind: kind, text: text, short: "dest", build: buildPlacing, options: append([]*option{
-		{name: "dest", text: "where to, as a template; a folder if it ends in /", kind: textOption}}, conflictOptions...)}
+		{name: "dest", text: "where to, as a template; a folder if it ends in /", kind: textOption}},
+		conflictOptions...)}
 }
 
 func actionNamed(name string) *action {
@@ -159,12 +167,15 @@ func (r *reader) action(n *yaml.Node) *Action {
 	case value == nil:
 	case len(spec.options) == 0:
 		r.fail(value, "%s has no options", spec.name)
+	case unquoted(value):
+		r.text(value, spec.name) // says what is wrong
 	case value.Kind == yaml.MappingNode:
 		for _, p := range r.mapping(value, spec.name) {
 			o := spec.option(p.name)
 			if o == nil {
 				if p.name == "autodetect_folder" {
-					r.fail(p.key, "%s has no \"autodetect_folder\"", spec.name).Hint = "a / at its end makes a destination a folder"
+					r.fail(p.key, "%s has no \"autodetect_folder\"", spec.name).Hint =
+						"a / at its end makes a destination a folder"
 				} else {
 					r.unknownKey(p, spec.name, optionNames(spec.options))
 				}
@@ -176,7 +187,8 @@ func (r *reader) action(n *yaml.Node) *Action {
 		r.fail(value, "%s is a mapping (key: value), not %s", spec.name, kindOf(value)).Hint =
 			"it has " + allOfThem(optionNames(spec.options))
 	case spec.kind == Exec && value.Kind != yaml.SequenceNode:
-		r.fail(value, "exec takes a list, since no shell takes a line apart").Hint = "write [program, argument, \"{path}\"]"
+		r.fail(value, "exec takes a list, since no shell takes a line apart").Hint =
+			"write [program, argument, \"{path}\"]"
 	default:
 		if s := r.setting(spec.option(spec.short), value, spec.name); s != nil {
 			u.set[spec.short] = s
@@ -235,7 +247,8 @@ func (u *actionUse) conflict(a *Action) {
 		u.r.fail(w[0].at, "rename_template makes a difference only with on_conflict: rename")
 		return
 	}
-	p := &templateParser{r: u.r, n: w[0].at, text: w[0].text, what: "rename_template", only: []string{"name", "counter", "ext"}}
+	p := &templateParser{r: u.r, n: w[0].at, text: w[0].text, what: "rename_template",
+		only: []string{"name", "counter", "ext"}}
 	t := p.parse()
 	if t == nil {
 		return
@@ -294,15 +307,18 @@ func buildRename(u *actionUse, a *Action) {
 		p := &t.template.parts[i]
 		slash := strings.Contains(p.text, "/")
 		for _, c := range p.choice {
-			slash = slash || c.name == "" && strings.Contains(c.literal, "/") || c.name != "" && c.folders && (c.date == nil || c.date.slashed())
+			quoted := c.name == "" && strings.Contains(c.literal, "/")
+			slash = slash || quoted || c.name != "" && c.folders && (c.date == nil || c.date.slashed())
 		}
 		if slash || t.root != "" || t.located {
-			u.r.failIn(w[0].at, p.at, "rename makes a name in the same folder, which has no / in it").Hint = "use move for another folder"
+			u.r.failIn(w[0].at, p.at, "rename makes a name in the same folder, which has no / in it").Hint =
+				"use move for another folder"
 			return
 		}
 	}
 	if t.root != "" || t.located {
-		u.r.fail(w[0].at, "rename makes a name in the same folder, which has no / in it").Hint = "use move for another folder"
+		u.r.fail(w[0].at, "rename makes a name in the same folder, which has no / in it").Hint =
+			"use move for another folder"
 		return
 	}
 	if name := w[0].text; name == "." || name == ".." {
@@ -371,7 +387,8 @@ func buildExec(u *actionUse, a *Action) {
 		u.r.fail(u.words("argv")[0].at, "which program exec runs must not depend on the file")
 	}
 	if u.words("argv")[0].text != "" && len(a.argv) == 1 && strings.Contains(u.words("argv")[0].text, " ") {
-		u.r.fail(u.words("argv")[0].at, "exec takes a list, since no shell takes a line apart").Hint = "write [program, argument, \"{path}\"]"
+		u.r.fail(u.words("argv")[0].at, "exec takes a list, since no shell takes a line apart").Hint =
+			"write [program, argument, \"{path}\"]"
 	}
 }
 
@@ -385,7 +402,9 @@ func (r *reader) target(w word, what string) *target {
 	if t == nil {
 		return nil
 	}
-	to := &target{template: t, folder: strings.HasSuffix(w.text, "/")}
+	// "." is the folder itself, however it is written.
+	folder := strings.HasSuffix(w.text, "/") || w.text == "." || strings.HasSuffix(w.text, "/.")
+	to := &target{template: t, folder: folder}
 	if !r.root(w, what, to) || !r.staysInside(w, what, t) {
 		return nil
 	}
@@ -417,7 +436,8 @@ func (r *reader) root(w word, what string, to *target) bool {
 			to.root = r.opt.Home
 			cut(1)
 		case strings.HasPrefix(text, "~"):
-			r.fail(w.at, "%s: only ~/ is known, the home folder", what).Hint = "a folder whose name starts with ~ is written ./~"
+			r.fail(w.at, "%s: only ~/ is known, the home folder", what).Hint =
+				"a folder whose name starts with ~ is written ./~"
 			return false
 		case strings.HasPrefix(text, "/"):
 			to.root = "/"
@@ -514,7 +534,8 @@ func (t *template) static(folder bool) string {
 // step fills in an action for a file.
 func (a *Action) step(l *look) (Step, error) {
 	l.counted = false
-	s := Step{Rule: l.rule, Kind: a.Kind, Location: l.location, Conflict: a.conflict, RenameTemplate: a.rename, Mode: a.mode, Set: a.set}
+	s := Step{Rule: l.rule, Kind: a.Kind, Location: l.location, Conflict: a.conflict, RenameTemplate: a.rename,
+		Mode: a.mode, Set: a.set}
 	var err error
 	if a.to != nil {
 		if s.To, err = a.to.expand(l); err != nil {
@@ -575,7 +596,8 @@ type giving struct {
 // environment returns what exec hands on: the file, and what the filters of the rule gave.
 func (l *look) environment() []string {
 	env := []string{
-		"FORG_PATH=" + join(l.dir, l.name), "FORG_DIR=" + l.dir, "FORG_FILENAME=" + l.name, "FORG_NAME=" + l.stem, "FORG_EXT=" + l.ext,
+		"FORG_PATH=" + join(l.dir, l.name), "FORG_DIR=" + l.dir, "FORG_FILENAME=" + l.name, "FORG_NAME=" + l.stem,
+		"FORG_EXT=" + l.ext,
 		"FORG_LOCATION=" + l.location, "FORG_RELATIVE_PATH=" + l.relative(), "FORG_RULE=" + l.rule.Name,
 	}
 	for _, g := range l.rule.env {

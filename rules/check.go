@@ -31,13 +31,18 @@ func (r *reader) contradictions(rule *Rule) {
 			firstExt, exts = c, c.exts
 			continue
 		}
-		if !slices.ContainsFunc(c.exts, func(ext string) bool {
-			return slices.ContainsFunc(exts, func(other string) bool { return endsIn(ext, other) || endsIn(other, ext) })
-		}) {
-			r.fail(c.at, "the rule can never match: no extension fits this and line %d", firstExt.line).Hint = "put both into one list, or under any:"
+		if !anyPair(c.exts, exts, func(a, b string) bool { return endsIn(a, b) || endsIn(b, a) }) {
+			r.fail(c.at, "the rule can never match: no extension fits this and line %d", firstExt.line).Hint =
+				"put both into one list, or under any:"
 			return
 		}
 	}
+}
+
+func anyPair(a, b []string, f func(a, b string) bool) bool {
+	return slices.ContainsFunc(a, func(x string) bool {
+		return slices.ContainsFunc(b, func(y string) bool { return f(x, y) })
+	})
 }
 
 // endsIn reports whether a file with the extension ext has the extension tail too, as a.tar.gz has gz.
@@ -54,7 +59,8 @@ func (r *reader) unreachable() {
 		}
 		for _, before := range rules[:i] {
 			if before.takesAllOf(rule) {
-				r.fail(rule.at, "the rule %q can never be reached: %q in line %d takes all that it could match", rule.Name, before.Name, before.Line).
+				r.fail(rule.at, "the rule %q can never be reached: %q in line %d takes all that it could match",
+					rule.Name, before.Name, before.Line).
 					Hint = fmt.Sprintf("put it before that rule, or add continue: true to %q", before.Name)
 				break
 			}
@@ -65,25 +71,24 @@ func (r *reader) unreachable() {
 // takesAllOf reports whether r certainly matches every file that other could match. It sees what can be seen from the
 // text: a true answer is sure, a false one is not.
 func (r *Rule) takesAllOf(other *Rule) bool {
-	if !r.Enabled || r.Continue || r.Targets != other.Targets || !sameSet(r.Tags, other.Tags) || !r.covers(other) {
+	if !r.Enabled || r.Continue || r.Targets != other.Targets || !r.widerThan(other) || !sameSet(r.Tags, other.Tags) ||
+		!r.covers(other) {
 		return false
 	}
 	// A placeholder without a value makes the rule unknown, and other gets its turn.
-	for i := range r.Actions {
-		if !r.Actions[i].total() {
-			return false
-		}
-	}
-	if r.where == nil {
+	return !slices.ContainsFunc(r.Actions, func(a Action) bool { return !a.total() })
+}
+
+// widerThan reports whether the filters of r surely hold where those of other do.
+func (r *Rule) widerThan(other *Rule) bool {
+	switch {
+	case r.where == nil:
 		return true
-	}
-	if other.where == nil {
+	case other.where == nil:
 		return false
-	}
-	if r.where.key == other.where.key {
+	case r.where.key == other.where.key:
 		return true
-	}
-	if r.where.op != allOf {
+	case r.where.op != allOf:
 		return false
 	}
 	theirs := []*condition{other.where}
@@ -165,7 +170,8 @@ func (r *reader) nesting(rule *Rule) {
 		if !nests {
 			continue
 		}
-		e := r.failAt(a.Line, a.column, "%s leads into the location and depends on where the file lies: every run would nest it deeper", a.Kind)
+		e := r.failAt(a.Line, a.column,
+			"%s leads into the location and depends on where the file lies: every run would nest it deeper", a.Kind)
 		e.Hint = hint
 	}
 }

@@ -43,9 +43,6 @@ type condition struct {
 
 // arrange settles what follows from the kids.
 func (c *condition) arrange() {
-	if c.op == leaf {
-		return
-	}
 	c.order = slices.Clone(c.kids)
 	slices.SortStableFunc(c.order, func(a, b *condition) int { return a.cost - b.cost })
 	keys := make([]string, len(c.kids))

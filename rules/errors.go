@@ -102,6 +102,9 @@ func nearest(word string, candidates []string) string {
 		return ""
 	}
 	best, least := "", min(3, 1+len([]rune(word))/4)+1
+	if len(word) < 3 {
+		least = 1 // with so few letters everything is near
+	}
 	for _, c := range candidates {
 		if d := distance(word, strings.ToLower(c)); d < least && d < len(c) {
 			best, least = c, d

@@ -86,7 +86,7 @@ type word struct {
 	text string
 }
 
-// texts returns the words of an option, or none.
+// words returns the words of an option, or none.
 func (u *use) words(name string) []word {
 	if s := u.set[name]; s != nil {
 		return s.words
@@ -108,7 +108,7 @@ func (u *use) flag(name string, otherwise bool) bool {
 	return otherwise
 }
 
-// read reads the value of an option. It returns nil if something is wrong with it.
+// setting reads the value of an option. It returns nil if something is wrong with it.
 func (r *reader) setting(o *option, n *yaml.Node, what string) *setting {
 	at := r.follow(n)
 	if at == nil {
@@ -177,7 +177,7 @@ func (r *reader) keep(n *yaml.Node, what string, values []string) ([]word, bool)
 	if n.Kind != yaml.MappingNode {
 		text, ok := r.choice(n, what, values)
 		if ok && text == "priority" {
-			r.fail(n, "%s: priority needs folders", what).Hint = "write {priority: [~/Photos, ~/Backup]}"
+			r.fail(n, "%s: priority needs folders", what).Hint = "write keep: {priority: [~/Photos, ~/Backup]}"
 			return nil, false
 		}
 		return []word{{n, text}}, ok
@@ -197,7 +197,7 @@ func (r *reader) keep(n *yaml.Node, what string, values []string) ([]word, bool)
 		}
 	}
 	if len(out) == 1 {
-		r.fail(n, "%s: priority needs folders", what).Hint = "write {priority: [~/Photos, ~/Backup]}"
+		r.fail(n, "%s: priority needs folders", what).Hint = "write keep: {priority: [~/Photos, ~/Backup]}"
 		return nil, false
 	}
 	return out, true
@@ -223,7 +223,9 @@ func (r *reader) filter(f *filter, key, value *yaml.Node) *condition {
 		}
 	case f.tags && value.Kind == yaml.MappingNode:
 		u.at = value
-		u.pairs = r.mapping(value, f.name)
+		if u.pairs = r.mapping(value, f.name); len(u.pairs) == 0 && len(r.errs) == before {
+			r.fail(value, "%s names no tags", f.name)
+		}
 	case value.Kind == yaml.MappingNode:
 		u.at = value
 		for _, p := range r.mapping(value, f.name) {
@@ -333,7 +335,7 @@ func firstCapture(l *look, captures []*capture) (Value, error) {
 	return nil, first
 }
 
-// A test is a part of a filter.
+// A filterTest is a part of a filter.
 type filterTest func(l *look) (Verdict, error)
 
 // allTests joins the parts of one filter, all of which must hold.

@@ -22,18 +22,20 @@ func contentFilters() []*filter {
 	pixels := func(name string) *option {
 		return &option{name: name, text: "pixels, as it is shown: \">= 1920\"", kind: numberOption, scale: plainScale}
 	}
-	duration := &option{name: "duration", text: "seconds, or with a unit: \"> 90 min\"", kind: numberOption, scale: durationScale}
+	duration := &option{name: "duration", text: "seconds, or with a unit: \"> 90 min\"", kind: numberOption,
+		scale: durationScale}
 	orientation := &option{name: "orientation", text: "how it is shown", kind: choiceOption, values: kinds}
 	return []*filter{
-		{name: "category", text: "the category (Images), or the type within it (Images/Photos)", short: "is", bare: "it is known",
-			gives: []string{"category", "type"}, build: buildCategory, options: []*option{
+		{name: "category", text: "the category (Images), or the type within it (Images/Photos)", short: "is",
+			bare: "it is known", gives: []string{"category", "type"}, build: buildCategory, options: []*option{
 				{name: "is", text: "one or a list", kind: textsOption}, detect,
 			}},
-		{name: "mime", text: "the media type, as a glob: image/*", short: "is", bare: "it is known", gives: []string{"mime"},
-			build: buildMIME, options: []*option{{name: "is", text: "a glob or a list", kind: textsOption}, detect}},
-		{name: "mismatch", text: "the content is not what the extension says (invoice.pdf.exe)", short: "is", bare: "the same as true",
-			build: buildFlag, options: []*option{{name: "is", text: "true or false", kind: boolOption}}},
-		{name: "exif", text: "tags of Exif, XMP or IPTC: a glob or a list of names that must be there, or names with the globs of their values",
+		{name: "mime", text: "the media type, as a glob: image/*", short: "is", bare: "it is known",
+			gives: []string{"mime"}, build: buildMIME, options: []*option{{name: "is", text: "a glob or a list", kind: textsOption}, detect}},
+		{name: "mismatch", text: "the content is not what the extension says (invoice.pdf.exe)", short: "is",
+			bare: "the same as true", build: buildFlag, options: []*option{{name: "is", text: "true or false", kind: boolOption}}},
+		{name: "exif",
+			text:  "tags of Exif, XMP or IPTC that must be there: globs of names, or names with globs of their values",
 			short: "has", bare: "there are some", tags: true, gives: []string{"exif.*"}, build: buildExif,
 			options: []*option{{name: "has", text: "globs of names, as image.model or gps.*", kind: textsOption}}},
 		{name: "image", text: "the size of a picture", bare: "it is a picture that can be read",
@@ -42,34 +44,45 @@ func contentFilters() []*filter {
 		{name: "video", text: "size and length of a video", bare: "it is a video that can be read",
 			gives: []string{"video.width", "video.height", "video.duration", "video.orientation"}, build: buildMedia,
 			options: []*option{pixels("width"), pixels("height"), duration, orientation}},
-		{name: "audio", text: "what a recording says of itself", bare: "it is a recording that can be read", gives: []string{"audio.artist",
-			"audio.albumartist", "audio.album", "audio.title", "audio.genre", "audio.composer", "audio.year", "audio.track", "audio.disc",
-			"audio.duration"}, build: buildMedia, options: []*option{globs("artist"), globs("albumartist"), globs("album"), globs("title"),
-			globs("genre"), globs("composer"), number("year"), number("track"), number("disc"), duration}},
-		{name: "content", text: "a regular expression (RE2) finds something in the text of a document", short: "expression",
-			bare: "there is text", gives: []string{"content.*"}, build: buildContent, options: []*option{
-				{name: "expression", text: "one or a list; a group (?P<word>...) gives {content.word}", kind: textsOption},
+		{name: "audio", text: "what a recording says of itself", bare: "it is a recording that can be read",
+			gives: []string{"audio.artist", "audio.albumartist", "audio.album", "audio.title", "audio.genre",
+				"audio.composer", "audio.year", "audio.track", "audio.disc", "audio.duration"},
+			build: buildMedia, options: []*option{
+				globs("artist"), globs("albumartist"), globs("album"), globs("title"), globs("genre"), globs("composer"),
+				number("year"), number("track"), number("disc"), duration,
 			}},
-		{name: "hash", text: "the hash of the content: an algorithm, to use {hash}, or a hash in hexadecimal", short: "is",
-			bare: "gives the BLAKE3 hash", gives: []string{"hash"}, build: buildHash, options: []*option{
-				{name: "algorithm", text: "by the length of the hashes, if not given", kind: choiceOption, values: algorithms},
+		{name: "content", text: "a regular expression (RE2) finds something in the text of a document",
+			short: "expression", bare: "there is text", gives: []string{"content.*"}, build: buildContent, options: []*option{
+				{name: "expression", text: "one or a list; a group (?P<word>...) gives {content.word}",
+					kind: textsOption},
+			}},
+		{name: "hash", text: "the hash of the content: an algorithm, to use {hash}, or a hash in hexadecimal",
+			short: "is", bare: "gives the BLAKE3 hash", gives: []string{"hash"}, build: buildHash, options: []*option{
+				{name: "algorithm", text: "by the length of the hashes, if not given", kind: choiceOption,
+					values: algorithms},
 				{name: "is", text: "one hash or a list", kind: textsOption},
-				{name: "list", text: "a file with a hash at the start of each line, as sha256sum writes it", kind: textOption},
+				{name: "list", text: "a file with a hash at the start of each line, as sha256sum writes it",
+					kind: textOption},
 			}},
 		{name: "duplicate", text: "the content equals that of another file of the run, which is kept", short: "keep",
 			bare: "the same as oldest", gives: []string{"duplicate.of"}, build: buildDuplicate, options: []*option{
-				{name: "keep", text: "which of them is no duplicate; {priority: [FOLDER, ...]} keeps what lies in the first of the folders",
+				{name: "keep",
+					text: "which one is no duplicate; {priority: [FOLDER, ...]} keeps what lies in the first of them",
 					kind: keepOption, values: []string{"oldest", "newest", "shortest", "first", "priority"}},
 			}},
-		{name: "empty", text: "a file of 0 bytes, or a folder without entries", short: "is", bare: "the same as true", build: buildFlag,
-			options: []*option{{name: "is", text: "true or false", kind: boolOption}}},
-		{name: "origin", text: "where the file was downloaded from: a glob of the address, or of the host alone", short: "is",
-			bare: "it is known", gives: []string{"origin", "origin.host"}, build: buildOrigin,
-			options: []*option{{name: "is", text: "a glob or a list: *.example.com, example.com/files/*", kind: textsOption}}},
-		{name: "tags", text: "one of the tags of the file fits", short: "is", bare: "it has some", gives: []string{"tags"}, build: buildTags,
+		{name: "empty", text: "a file of 0 bytes, or a folder without entries", short: "is", bare: "the same as true",
+			build: buildFlag, options: []*option{{name: "is", text: "true or false", kind: boolOption}}},
+		{name: "origin", text: "where the file was downloaded from: a glob of the address, or of the host alone",
+			short: "is", bare: "it is known", gives: []string{"origin", "origin.host"}, build: buildOrigin,
+			options: []*option{{name: "is", text: "a glob or a list: *.example.com, example.com/files/*",
+				kind: textsOption}}},
+		{name: "tags", text: "one of the tags of the file fits", short: "is", bare: "it has some",
+			gives: []string{"tags"}, build: buildTags,
 			options: []*option{globs("is")}},
-		{name: "archive", text: "a name in an archive fits", short: "contains", bare: "it is an archive that can be read", build: buildArchive,
-			options: []*option{{name: "contains", text: "a glob or a list; with a / in it for the whole path in the archive", kind: textsOption}}},
+		{name: "archive", text: "a name in an archive fits", short: "contains",
+			bare: "it is an archive that can be read", build: buildArchive,
+			options: []*option{{name: "contains",
+				text: "a glob or a list; with a / in it for the whole path in the archive", kind: textsOption}}},
 	}
 }
 
@@ -198,7 +211,7 @@ func buildCategory(u *use) *condition {
 				return Unsure, err
 			}
 		}
-		return yesIf(slices.ContainsFunc(kinds, func(k kind) bool { return k.category == has && (k.typ == "" || k.typ == of) }))
+		return yesIf(slices.Contains(kinds, kind{has, ""}) || slices.Contains(kinds, kind{has, of}))
 	}
 	if typ >= 0 {
 		c.why = func(l *look) string {
@@ -254,8 +267,9 @@ func buildMIME(u *use) *condition {
 	}
 	fact := u.r.fact(name)
 	for _, w := range u.words("is") {
-		if !strings.Contains(w.text, "/") && !strings.HasPrefix(w.text, "*") {
-			u.r.fail(w.at, "%q is no media type", shorten(w.text, 40)).Hint = fmt.Sprintf("write \"%s/*\"", shorten(w.text, 20))
+		if !strings.ContainsAny(w.text, "/*[") {
+			u.r.fail(w.at, "%q is no media type", shorten(w.text, 40)).Hint =
+				fmt.Sprintf("write \"%s/*\"", shorten(w.text, 20))
 		}
 	}
 	c := &condition{cost: costHead, why: shown(fact), test: thereTest(fact)}
@@ -363,7 +377,8 @@ func buildExif(u *use) *condition {
 
 // buildMedia is for image, video and audio, each option of which is a fact.
 func buildMedia(u *use) *condition {
-	there := map[string]string{"image": FactImageWidth, "video": FactVideoDuration, "audio": FactAudioDuration}[u.f.name]
+	there := map[string]string{"image": FactImageWidth, "video": FactVideoDuration,
+		"audio": FactAudioDuration}[u.f.name]
 	c := &condition{cost: costMetadata}
 	var tests []filterTest
 	var facts []int
@@ -453,10 +468,10 @@ func buildHash(u *use) *condition {
 		algorithm, words = words[0].text, nil // - hash: md5
 	}
 	hashes := map[string]bool{}
-	check := func(at word, h string) bool {
+	check := func(at word, where, h string) bool {
 		h = strings.ToLower(h)
 		if _, err := hex.DecodeString(h); err != nil {
-			u.r.fail(at.at, "%q is no hash in hexadecimal", shorten(h, 40)).Hint = didYouMean(h, algorithms)
+			u.r.fail(at.at, "%s%q is no hash in hexadecimal", where, shorten(h, 40)).Hint = didYouMean(h, algorithms)
 			return false
 		}
 		switch {
@@ -465,21 +480,22 @@ func buildHash(u *use) *condition {
 		case algorithm == "" && len(h) == 32:
 			algorithm = "md5"
 		case algorithm == "" && len(h) == 64:
-			u.r.fail(at.at, "a hash of 64 digits can be BLAKE3 or SHA-256").Hint = "add algorithm: blake3, or algorithm: sha256"
+			u.r.fail(at.at, "%sa hash of 64 digits can be BLAKE3 or SHA-256", where).Hint =
+				"add algorithm: blake3, or algorithm: sha256"
 			return false
 		case algorithm == "":
-			u.r.fail(at.at, "no known hash has %d digits", len(h))
+			u.r.fail(at.at, "%sno known hash has %d digits", where, len(h))
 			return false
 		}
 		if len(h) != hashLengths[algorithm] {
-			u.r.fail(at.at, "a %s hash has %d digits, not %d", algorithm, hashLengths[algorithm], len(h))
+			u.r.fail(at.at, "%sa hash of %s has %d digits, not %d", where, algorithm, hashLengths[algorithm], len(h))
 			return false
 		}
 		hashes[h] = true
 		return true
 	}
 	for _, w := range words {
-		if !check(w, w.text) {
+		if !check(w, "", w.text) {
 			return nil
 		}
 	}
@@ -504,7 +520,7 @@ func buildHash(u *use) *condition {
 }
 
 // hashList reads the hashes of a file: the first word of each line, but for comments.
-func (u *use) hashList(w word, check func(at word, h string) bool) bool {
+func (u *use) hashList(w word, check func(at word, where, h string) bool) bool {
 	p, ok := u.r.folder(w.at, "hash.list")
 	if !ok {
 		return false
@@ -518,13 +534,15 @@ func (u *use) hashList(w word, check func(at word, h string) bool) bool {
 		u.r.fail(w.at, "hash.list: %s", strings.ReplaceAll(err.Error(), "\n", " "))
 		return false
 	}
+	number := 0
 	for line := range strings.Lines(string(data)) {
+		number++
 		fields := strings.Fields(line)
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
 		// sha256sum marks names that it had to escape.
-		if !check(w, strings.TrimPrefix(fields[0], `\`)) {
+		if !check(w, fmt.Sprintf("hash.list, line %d: ", number), strings.TrimPrefix(fields[0], `\`)) {
 			return false
 		}
 	}

@@ -19,7 +19,8 @@ var filters = sync.OnceValue(func() []*filter {
 			options: []*option{{name: "is", text: "one extension or a list", kind: textsOption}}},
 		{name: "name", text: "the name without its extension (of folders: all of it)", short: "match",
 			bare: "always holds", gives: []string{"name", "name.*"}, build: buildName, options: []*option{
-				{name: "match", text: "a glob; {word} stands for some characters and gives {name.word}", kind: textsOption},
+				{name: "match", text: "a glob; {word} stands for some characters and gives {name.word}",
+					kind: textsOption},
 				{name: "startswith", text: "one text or a list", kind: textsOption},
 				{name: "contains", text: "one text or a list", kind: textsOption},
 				{name: "endswith", text: "one text or a list", kind: textsOption},
@@ -27,7 +28,8 @@ var filters = sync.OnceValue(func() []*filter {
 			}},
 		{name: "regex", text: "a regular expression (RE2) finds something in the whole name", short: "expression",
 			gives: []string{"regex.*"}, build: buildRegex, options: []*option{
-				{name: "expression", text: "one or a list; a group (?P<word>...) gives {regex.word}", kind: textsOption},
+				{name: "expression", text: "one or a list; a group (?P<word>...) gives {regex.word}",
+					kind: textsOption},
 			}},
 		{name: "path", text: "a glob fits the path below the location; ** stands for any folders", short: "match",
 			bare: "always holds", gives: []string{"relative_path"}, build: buildPath, options: []*option{
@@ -40,7 +42,8 @@ var filters = sync.OnceValue(func() []*filter {
 			}},
 		{name: "size", text: "the size: \"> 1 MB, < 2 GiB\"; a number without a unit means bytes", short: "is",
 			bare: "the size is known", gives: []string{"size"}, build: buildSize, options: []*option{
-				{name: "is", text: "conditions with <, <=, >, >=, =, !=, all of which must hold", kind: numberOption, scale: sizeScale},
+				{name: "is", text: "conditions with <, <=, >, >=, =, !=, all of which must hold", kind: numberOption,
+					scale: sizeScale},
 			}},
 		dateFilter(FactCreated, "when the file was made"),
 		dateFilter(FactModified, "when the content was changed last"),
@@ -54,12 +57,15 @@ func dateFilter(fact, text string) *filter {
 	count := func(name string) *option {
 		return &option{name: name, text: "a whole number, added to the other ones", kind: countOption}
 	}
-	return &filter{name: fact, text: text, bare: "the date is known", gives: []string{fact}, build: buildDate, options: []*option{
-		count("years"), count("months"), count("weeks"), count("days"), count("hours"), count("minutes"), count("seconds"),
-		{name: "mode", text: "whether the date must be older than that, or newer; older if not given", kind: choiceOption, values: []string{"older", "newer"}},
-		{name: "before", text: "a date: 2024-05-31, or 2024-05-31 18:30", kind: dateOption},
-		{name: "after", text: "a date; that moment itself is after it", kind: dateOption},
-	}}
+	return &filter{name: fact, text: text, bare: "the date is known", gives: []string{fact}, build: buildDate,
+		options: []*option{
+			count("years"), count("months"), count("weeks"), count("days"), count("hours"), count("minutes"),
+			count("seconds"),
+			{name: "mode", text: "whether the date must be older than that, or newer; older if not given",
+				kind: choiceOption, values: []string{"older", "newer"}},
+			{name: "before", text: "a date: 2024-05-31, or 2024-05-31 18:30", kind: dateOption},
+			{name: "after", text: "a date; that moment itself is after it", kind: dateOption},
+		}}
 }
 
 func yesIf(b bool) (Verdict, error) {
@@ -182,7 +188,7 @@ func buildName(u *use) *condition {
 		}
 	}
 	if tests == nil {
-		if len(u.set) > 0 {
+		if u.set["case_sensitive"] != nil && len(u.set) == 1 {
 			u.r.fail(u.at, "name says nothing").Hint = "give match, startswith, contains or endswith"
 		}
 		tests = append(tests, always)
@@ -280,7 +286,7 @@ func buildPath(u *use) *condition {
 		globs = append(globs, p)
 	}
 	if globs == nil {
-		if len(u.set) > 0 {
+		if u.set["case_sensitive"] != nil && len(u.set) == 1 {
 			u.r.fail(u.at, "path says nothing").Hint = "give match"
 		}
 		return &condition{cost: costName, test: always}
@@ -298,7 +304,8 @@ func buildPath(u *use) *condition {
 }
 
 func buildDepth(u *use) *condition {
-	c := &condition{cost: costName, test: always, why: func(l *look) string { return fmt.Sprintf("it is %d", l.depth()) }}
+	c := &condition{cost: costName, test: always}
+	c.why = func(l *look) string { return fmt.Sprintf("it is %d", l.depth()) }
 	if s := u.set["is"]; s != nil {
 		c.test = func(l *look) (Verdict, error) { return yesIf(s.span.holds(float64(l.depth()))) }
 	}
@@ -369,7 +376,7 @@ func buildDate(u *use) *condition {
 		return 0
 	}
 	a := age{years: number("years"), months: number("months"), days: 7*number("weeks") + number("days")}
-	a.rest = time.Duration(number("hours"))*time.Hour + time.Duration(number("minutes"))*time.Minute + time.Duration(number("seconds"))*time.Second
+	a.rest = time.Duration(number("seconds")+60*number("minutes")+3600*number("hours")) * time.Second
 	aged := false
 	for _, o := range u.f.options[:7] {
 		aged = aged || u.set[o.name] != nil
@@ -393,8 +400,8 @@ func buildDate(u *use) *condition {
 		return (index < 0 || t.Before(l.rules.cutoffs[index]) != newer) &&
 			(before == nil || before.date.compare(t) < 0) && (after == nil || after.date.compare(t) >= 0)
 	}
-	// A file surely was made and changed; where nobody knows when, nothing can be said. One that was never taken by a camera
-	// is not one that was taken long ago.
+	// A file surely was made and changed; where nobody knows when, nothing can be said. One that no camera took is not one
+	// that was taken long ago.
 	missing := FactCreated == name || FactModified == name || FactAccessed == name
 	c.test = func(l *look) (Verdict, error) {
 		t, ok, err := l.date(fact)

@@ -1,10 +1,10 @@
 package rules
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -35,7 +35,10 @@ type globToken struct {
 	group   string // {group}
 }
 
-const maxChoices = 64
+const (
+	maxChoices = 64   // texts that the braces of a pattern stand for
+	maxPattern = 1000 // bytes
+)
 
 // compileGlob reads a glob: * and ?, [a-z], [!a-z], {this,that}, and \ before what is meant as it is. The error is a
 // *unitError.
@@ -43,8 +46,8 @@ func compileGlob(glob string, style globStyle, fold bool) (*pattern, error) {
 	if glob == "" {
 		return nil, &unitError{0, "a pattern is empty", ""}
 	}
-	if !utf8.ValidString(glob) {
-		return nil, &unitError{0, "a pattern is not UTF-8", ""}
+	if len(glob) > maxPattern {
+		return nil, &unitError{0, fmt.Sprintf("a pattern is longer than %d bytes", maxPattern), ""}
 	}
 	p := &pattern{}
 	choices, err := expandBraces(norm.NFC.String(glob))
@@ -74,7 +77,7 @@ func compileGlob(glob string, style globStyle, fold bool) (*pattern, error) {
 		}
 		expr := flags + "^(?:" + strings.Join(all, "|") + ")$"
 		if p.re, err = regexp.Compile(expr); err != nil {
-			return nil, &unitError{0, "a pattern is too large", ""}
+			return nil, &unitError{0, "a pattern cannot be compiled: " + err.Error(), ""}
 		}
 	}
 	return p, nil
@@ -213,9 +216,11 @@ func globTokens(s string, style globStyle, source string, fold bool) ([]globToke
 			at := max(0, strings.Index(source, "{"+word+"}"))
 			switch {
 			case style != captureGlob:
-				return nil, &unitError{at, "{" + word + "} in a pattern means nothing here", "alternatives are {this,that}; a brace itself is \\{"}
+				return nil, &unitError{at, "{" + word + "} in a pattern means nothing here",
+					"alternatives are {this,that}; a brace itself is \\{"}
 			case word != "" && !identifier(word):
-				return nil, &unitError{at, "{" + word + "} in a pattern is no word to remember something by", "use letters, digits and _"}
+				return nil, &unitError{at, "{" + word + "} in a pattern is no word to remember something by",
+					"use letters, digits and _"}
 			}
 			tokens = append(tokens, globToken{kind: '{', group: word})
 			i += n + 1
@@ -261,7 +266,8 @@ func classToken(inner string) (globToken, error) {
 			high = next()
 		}
 		if high < low {
-			return t, &unitError{0, "the range " + string(low) + "-" + string(high) + " of a pattern runs backwards", ""}
+			both := string(low) + "-" + string(high)
+			return t, &unitError{0, "the range " + both + " of a pattern runs backwards", ""}
 		}
 		t.ranges = append(t.ranges, low, high)
 	}
@@ -288,13 +294,18 @@ func globRegexp(tokens []globToken, style globStyle) string {
 	}
 	var b strings.Builder
 	seen := map[string]bool{}
+	// Between a/ and /b, or at the start, ** is any number of folders, also none.
+	folders := func(i int) bool {
+		return 0 <= i && i+1 < len(tokens) && tokens[i].kind == '*' && tokens[i].text == "**" &&
+			tokens[i+1].kind == 0 && strings.HasPrefix(tokens[i+1].text, "/") &&
+			(i == 0 || tokens[i-1].kind == 0 && strings.HasSuffix(tokens[i-1].text, "/"))
+	}
 	for i, t := range tokens {
 		switch t.kind {
 		case 0:
 			text := t.text
-			// In a/**/b the folders between may be none.
-			if i > 0 && tokens[i-1].text == "**" && tokens[i-1].kind == '*' && (i == 1 || strings.HasSuffix(tokens[i-2].text, "/")) {
-				text = strings.TrimPrefix(text, "/")
+			if folders(i - 1) {
+				text = text[1:]
 			}
 			b.WriteString(regexp.QuoteMeta(text))
 		case '?':
@@ -318,7 +329,7 @@ func globRegexp(tokens []globToken, style globStyle) string {
 			switch {
 			case t.text != "**":
 				b.WriteString(many)
-			case i+1 < len(tokens) && strings.HasPrefix(tokens[i+1].text, "/") && tokens[i+1].kind == 0 && (i == 0 || strings.HasSuffix(tokens[i-1].text, "/")):
+			case folders(i):
 				b.WriteString("(?:.*/)?")
 			default:
 				b.WriteString(".*")
@@ -341,25 +352,8 @@ func classRegexp(t *globToken) string {
 	return b.String()
 }
 
-func regexpRune(r rune) string {
-	const hex = "0123456789abcdef"
-	if r < utf8.RuneSelf {
-		return `\x` + string(hex[r>>4]) + string(hex[r&15])
-	}
-	if !unicode.IsPrint(r) {
-		return `\x{` + strings.TrimLeft(strings.Map(func(r rune) rune { return r }, hexOf(r)), "0") + "}"
-	}
-	return string(r)
-}
-
-func hexOf(r rune) string {
-	const hex = "0123456789abcdef"
-	var b [8]byte
-	for i := range b {
-		b[7-i] = hex[r>>(4*i)&15]
-	}
-	return string(b[:])
-}
+// regexpRune writes r such that it means nothing else in a class.
+func regexpRune(r rune) string { return fmt.Sprintf(`\x{%x}`, r) }
 
 // match reports whether all of s fits.
 func (p *pattern) match(s string) bool {
@@ -383,8 +377,20 @@ func matchTokens(tokens []globToken, s string) bool {
 			return false
 		}
 	}
-	t, star, from := 0, -1, 0
-	i := 0
+	t, i := 0, 0        // the token and the place in s to look at
+	star, from := -1, 0 // the token behind the last star, and where it was tried
+	// seek tries that token from a place on, and passes over places where its text is not.
+	seek := func(at int) bool {
+		if tokens[star].kind == 0 {
+			next := strings.Index(s[at:], tokens[star].text)
+			if next < 0 {
+				return false
+			}
+			at += next
+		}
+		from, i, t = at, at, star
+		return true
+	}
 	for {
 		if t == len(tokens) {
 			if i == len(s) {
@@ -392,19 +398,21 @@ func matchTokens(tokens []globToken, s string) bool {
 			}
 		} else {
 			switch token := &tokens[t]; token.kind {
-			case '*':
-				star, from = t, i
-				t++
-				continue
-			case '{':
-				// At least one character, and then any.
-				if i < len(s) {
+			case '*', '{':
+				if token.kind == '{' { // at least one character, and then any
+					if i == len(s) {
+						break
+					}
 					_, n := utf8.DecodeRuneInString(s[i:])
 					i += n
-					star, from = t, i
-					t++
-					continue
 				}
+				if star = t + 1; star == len(tokens) {
+					return true
+				}
+				if !seek(i) {
+					return false
+				}
+				continue
 			case 0:
 				if strings.HasPrefix(s[i:], token.text) {
 					i += len(token.text)
@@ -425,7 +433,8 @@ func matchTokens(tokens []globToken, s string) bool {
 			return false
 		}
 		_, n := utf8.DecodeRuneInString(s[from:])
-		from += n
-		i, t = from, star+1
+		if !seek(from + n) {
+			return false
+		}
 	}
 }

@@ -146,7 +146,7 @@ func (t Targets) String() string {
 // An ActionKind is what an action does.
 type ActionKind uint8
 
-// The kinds of actions. ParseActionKind and String use the words of rules files.
+// The kinds of actions. ParseActionKind and ActionKind.String use the words of rules files.
 const (
 	Move ActionKind = iota + 1
 	Copy
@@ -211,14 +211,14 @@ type Step struct {
 
 	// To is where the file goes, or the file that is written, with / between names: absolute, or below the destination
 	// root. It never holds a component "." or "..". For Rename it is a name in the folder where the file lies. For Extract
-	// it is the folder that the archive's content goes to. Empty for other kinds.
+	// it is the folder that the archive's content goes to. Empty for other kinds, and with Folder for the destination root.
 	To string
 
 	// Root is the part of an absolute To that the rule's author wrote out: links in it may be followed. What a file's own
 	// values add behind it must not lead through a link.
 	Root string
 
-	// Folder says that To was taken for a folder, because it was written with a / at its end. The file keeps its name there.
+	// Folder says that To was taken for a folder, because it was written with a / at its end. The file keeps its name in it.
 	Folder bool
 
 	// Text is what to write, say or ask. A text to write ends in a line break if one was asked for.

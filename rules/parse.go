@@ -31,7 +31,7 @@ var (
 		{"filter_mode", "all, any or none of the filters must hold; all, if not given"},
 		{"actions", "a list of actions, done in this order"},
 		{"continue", "whether later rules have their say about a file that this one matched; false, if not given"},
-		{"tags", "a word or a list, for --tags and --skip-tags; always runs unless skipped, never runs only when asked for"},
+		{"tags", "a word or a list, for --tags and --skip-tags; always: unless skipped, never: only when asked for"},
 		{"enabled", "false leaves the rule out; true, if not given"},
 	}
 	locationKeys = []keySpec{
@@ -207,7 +207,6 @@ func (r *reader) rule(n *yaml.Node, number int) *Rule {
 		rule.locations = r.locations(p.value, rule.deep, said)
 	}
 	r.ruleFilters(rule, values)
-	rule.asks = append(rule.asks, sortedKeys(r.asked)...)
 	r.broken = len(r.errs) > before
 	r.ruleActions(rule, n, values)
 	r.broken = false
@@ -229,13 +228,16 @@ func sortedKeys(m map[string]bool) []string {
 	return keys
 }
 
+// between reports whether c stands between words.
+func between(c rune) bool { return c == ',' || unicode.IsSpace(c) || unicode.IsControl(c) }
+
 func (r *reader) ruleTags(n *yaml.Node) []string {
 	var tags []string
 	for _, item := range r.list(n) {
 		tag, ok := r.text(item, "a tag")
 		switch {
 		case !ok:
-		case tag == "" || strings.ContainsFunc(tag, func(c rune) bool { return c == ',' || unicode.IsSpace(c) || unicode.IsControl(c) }):
+		case tag == "" || strings.ContainsFunc(tag, between):
 			r.fail(item, "a tag is a word, not %q", shorten(tag, 40)).Hint = "write a list: [one, two]"
 		case slices.Contains(tags, tag):
 			r.fail(item, "the tag %q is here twice", tag)
@@ -367,7 +369,7 @@ func (r *reader) locations(n *yaml.Node, deep, said bool) []location {
 			l.maxDepth = -1
 		}
 		ok := false
-		if item.Kind == yaml.MappingNode && !(item.Style&yaml.FlowStyle != 0 && len(item.Content) == 2 && null(item.Content[1])) {
+		if item.Kind == yaml.MappingNode && !unquoted(item) {
 			ok = r.locationMapping(item, &l, deep, said)
 		} else {
 			l.path, ok = r.folder(item, "a location")
@@ -480,7 +482,8 @@ func (r *reader) folder(n *yaml.Node, what string) (string, bool) {
 		}
 		for _, c := range p.choice {
 			if !c.fixed {
-				r.failIn(n, p.at, "%s cannot hold {%s}", what, shorten(p.source, 40)).Hint = "only variables of the environment: {env.NAME}"
+				r.failIn(n, p.at, "%s cannot hold {%s}", what, shorten(p.source, 40)).Hint =
+					"only variables of the environment: {env.NAME}"
 				return "", false
 			}
 		}

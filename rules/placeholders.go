@@ -17,8 +17,6 @@ const (
 	hashValue
 )
 
-func (k valueKind) String() string { return [...]string{"text", "number", "date", "text"}[k] }
-
 // A placeholder is something that stands in braces in a template.
 type placeholder struct {
 	name   string
@@ -42,12 +40,12 @@ var placeholders = []*placeholder{
 		get: func(l *look, _ int) (Value, error) { return join(l.dir, l.name), nil }},
 	{name: "parent", text: "the name of the folder that holds the file", always: true, where: true,
 		get: func(l *look, _ int) (Value, error) { return base(l.dir), nil }},
-	{name: "location", text: "the location of the rule; at the start of a destination that folder, elsewhere its path", always: true,
-		get: func(l *look, _ int) (Value, error) { return l.location, nil }},
+	{name: "location", text: "the location of the rule; at the start of a destination that folder, elsewhere its path",
+		always: true, get: func(l *look, _ int) (Value, error) { return l.location, nil }},
 	{name: "relative_path", text: "the path below the location; as folders with |folders", always: true, where: true,
 		get: func(l *look, _ int) (Value, error) { return l.relative(), nil }},
-	{name: "depth", text: "how many folders lie between the location and the file", kind: numberValue, always: true, where: true,
-		get: func(l *look, _ int) (Value, error) { return l.depth(), nil }},
+	{name: "depth", text: "how many folders lie between the location and the file", kind: numberValue, always: true,
+		where: true, get: func(l *look, _ int) (Value, error) { return l.depth(), nil }},
 	{name: "rule", text: "the name of the rule", always: true,
 		get: func(l *look, _ int) (Value, error) { return l.rule.Name, nil }},
 	{name: "now", text: "the moment of the run", kind: dateValue, always: true,
@@ -57,7 +55,8 @@ var placeholders = []*placeholder{
 			l.counted = true
 			return l.counter, nil
 		}},
-	{name: "env.*", text: "a variable of the environment, at the start of a destination a folder; {env.HOME}", always: true},
+	{name: "env.*", text: "a variable of the environment, at the start of a destination a folder; {env.HOME}",
+		always: true},
 
 	dated(FactCreated, "when the file was made, where the file system records it"),
 	dated(FactModified, "when the content was changed last"),
@@ -126,12 +125,12 @@ var filterPlaceholders = []*placeholder{
 
 // misnamed are placeholders of other organizers, with the one to use.
 var misnamed = map[string]string{
-	"extension": "ext", "lastmodified": "modified", "mimetype": "mime", "file.name": "filename", "path.name": "filename",
-	"path.stem": "name", "file.stem": "name", "path.parent": "parent", "fullname": "filename", "basename": "filename",
-	"stem": "name", "suffix": "ext", "macos_tags": "tags", "filecontent": "content.word", "today": "now", "date": "modified",
-	"utcnow": "now", "count": "counter", "index": "counter", "n": "counter", "folder": "parent", "dir": "parent",
+	"extension": "ext", "suffix": "ext", "lastmodified": "modified", "date": "modified", "mimetype": "mime",
+	"file.name": "filename", "path.name": "filename", "fullname": "filename", "basename": "filename",
+	"path.stem": "name", "file.stem": "name", "stem": "name", "path.parent": "parent", "folder": "parent", "dir": "parent",
+	"relpath": "relative_path", "today": "now", "utcnow": "now", "count": "counter", "index": "counter", "n": "counter",
+	"macos_tags": "tags", "filecontent": "content.word", "duplicate": "duplicate.of", "camera": "exif.image.model",
 	"width": "image.width", "height": "image.height", "artist": "audio.artist", "album": "audio.album", "title": "audio.title",
-	"camera": "exif.image.model", "duplicate": "duplicate.of", "relpath": "relative_path",
 }
 
 func dated(fact, text string) *placeholder {
@@ -147,7 +146,8 @@ func dated(fact, text string) *placeholder {
 }
 
 func counted(name, fact, text string) *placeholder {
-	return &placeholder{name: name, text: text, kind: numberValue, fact: fact, get: (*look).fact, always: fact == FactSize}
+	return &placeholder{name: name, text: text, kind: numberValue, fact: fact, get: (*look).fact,
+		always: fact == FactSize}
 }
 
 func texts(name, fact, text string) *placeholder {

@@ -1,4 +1,5 @@
-// Package rules decides where a file belongs. It is pure: it sees names and content types, never a disk or a clock.
+// Package rules decides what becomes of a file: its kind, by name and content type, and what rules files say about it. It is
+// pure: what it needs to know of disk, clock and environment it is told.
 package rules
 
 import (

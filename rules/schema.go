@@ -13,8 +13,9 @@ type object = map[string]any
 // the two know the same words; what it cannot say (globs, templates, rules that are never reached), Parse finds.
 func Schema() []byte {
 	defs := object{
-		"texts": object{"anyOf": []object{{"$ref": "#/$defs/text"}, {"type": "array", "minItems": 1, "items": object{"$ref": "#/$defs/text"}}}},
-		"text":  object{"type": []string{"string", "number"}},
+		"texts": object{"anyOf": []object{{"$ref": "#/$defs/text"}, {"type": "array", "minItems": 1,
+			"items": object{"$ref": "#/$defs/text"}}}},
+		"text": object{"type": []string{"string", "number"}},
 	}
 	filterNames := []string{"all", "any", "none", "not"}
 	filterProperties := object{}
@@ -30,9 +31,10 @@ func Schema() []byte {
 	var bare []string
 	for _, f := range filters() {
 		value := valueSchema(f.options, f.short, f.bare != "", nil)
-		if f.tags {
-			value["anyOf"] = append(value["anyOf"].([]object), object{"type": "object", "additionalProperties": object{
-				"anyOf": []object{{"$ref": "#/$defs/texts"}, {"type": "null"}}}})
+		if f.tags { // all keys are names of tags
+			texts, null := object{"$ref": "#/$defs/texts"}, object{"type": "null"}
+			pairs := object{"type": "object", "minProperties": 1, "additionalProperties": object{"anyOf": []object{texts, null}}}
+			value = object{"anyOf": []object{texts, null, pairs}}
 		}
 		defs["filter."+f.name] = described(value, f.text)
 		ref := object{"$ref": "#/$defs/filter." + f.name}
@@ -59,8 +61,8 @@ func Schema() []byte {
 	defs["action"] = object{"anyOf": []object{{"enum": bare}, one(actionProperties)}}
 
 	texts, text, flag := object{"$ref": "#/$defs/texts"}, object{"$ref": "#/$defs/text"}, object{"type": "boolean"}
-	location := closed(locationKeys, object{"path": text, "max_depth": object{"type": "integer", "minimum": 0, "maximum": 1000},
-		"exclude_files": texts, "exclude_dirs": texts}, "path")
+	depth := object{"type": "integer", "minimum": 0, "maximum": 1000}
+	location := closed(locationKeys, object{"path": text, "max_depth": depth, "exclude_files": texts, "exclude_dirs": texts}, "path")
 	place := object{"anyOf": []object{text, location}}
 	defs["location"] = place
 	where := object{"$ref": "#/$defs/location"}
@@ -102,7 +104,8 @@ func described(schema object, text string) object {
 
 // one is a mapping with exactly one of the keys.
 func one(properties object) object {
-	return object{"type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1, "maxProperties": 1}
+	return object{"type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1,
+		"maxProperties": 1}
 }
 
 // closed is a mapping with these keys alone.
@@ -167,8 +170,9 @@ func (o *option) schema() object {
 		return object{"enum": o.values}
 	case keepOption:
 		words := slices.DeleteFunc(slices.Clone(o.values), func(s string) bool { return s == "priority" })
-		return object{"anyOf": []object{{"enum": words}, {"type": "object", "properties": object{"priority": object{"$ref": "#/$defs/texts"}},
-			"required": []string{"priority"}, "additionalProperties": false}}}
+		return object{"anyOf": []object{{"enum": words}, {"type": "object",
+			"properties": object{"priority": object{"$ref": "#/$defs/texts"}},
+			"required":   []string{"priority"}, "additionalProperties": false}}}
 	}
 	return object{"$ref": "#/$defs/text"}
 }
@@ -208,7 +212,8 @@ func testSchema() object {
 		}
 		group["properties"].(object)[part] = schema
 	}
-	return object{"type": "object", "properties": properties, "additionalProperties": false, "required": []string{"file"}}
+	return object{"type": "object", "properties": properties, "additionalProperties": false,
+		"required": []string{"file"}}
 }
 
 var operatorTexts = map[string]string{
@@ -260,7 +265,9 @@ func Reference() []Entry {
 	}
 	for _, f := range filters() {
 		add("filter", "", f.name, bare(f.text, f.bare))
-		options(f.name, f.options)
+		if !f.tags {
+			options(f.name, f.options)
+		}
 	}
 	for _, a := range actions {
 		text := a.text

@@ -19,7 +19,8 @@ func (r *Rules) Select(tags, skip []string) *Rules {
 		return slices.ContainsFunc(rule.Tags, func(tag string) bool { return slices.Contains(list, tag) })
 	}
 	for _, rule := range r.rules {
-		run := has(rule, tags) || slices.Contains(rule.Tags, "always") || len(tags) == 0 && !slices.Contains(rule.Tags, "never")
+		always, never := slices.Contains(rule.Tags, "always"), slices.Contains(rule.Tags, "never")
+		run := has(rule, tags) || always || len(tags) == 0 && !never
 		if run && !has(rule, skip) {
 			other.rules = append(other.rules, rule)
 		}
@@ -146,7 +147,10 @@ func (r *Rules) Inside(root, into string) []string {
 			}
 		}
 		for _, a := range rule.Actions {
-			if a.to == nil || a.Kind == Rename || a.Kind == Write || a.to.static == "" && (a.to.root == "" || a.to.located) {
+			if a.to == nil || a.Kind == Rename || a.Kind == Write {
+				continue
+			}
+			if relative := a.to.root == "" || a.to.located; relative && a.to.static == "" {
 				continue
 			}
 			from := bases

@@ -21,15 +21,17 @@ var dateVerbs = []struct {
 	verb byte
 	text string
 }{
-	{'Y', "year, 2024"}, {'y', "year of the century, 24"}, {'m', "month, 01 to 12"}, {'d', "day, 01 to 31"},
-	{'H', "hour, 00 to 23"}, {'I', "hour, 01 to 12"}, {'M', "minute"}, {'S', "second"}, {'f', "microsecond, six digits"},
-	{'p', "AM or PM"}, {'b', "month, Jan"}, {'B', "month, January"}, {'a', "day of the week, Mon"},
-	{'A', "day of the week, Monday"}, {'u', "day of the week, 1 (Monday) to 7"}, {'w', "day of the week, 0 (Sunday) to 6"},
-	{'j', "day of the year, 001 to 366"}, {'V', "week (ISO 8601), 01 to 53"}, {'G', "year of that week"},
+	{'Y', "year, 2024"}, {'y', "year of the century, 24"}, {'C', "century, 20"}, {'q', "quarter, 1 to 4"},
+	{'m', "month, 01 to 12"}, {'b', "month, Jan"}, {'B', "month, January"},
+	{'d', "day, 01 to 31"}, {'e', "day, padded with a space"}, {'j', "day of the year, 001 to 366"},
+	{'a', "day of the week, Mon"}, {'A', "day of the week, Monday"}, {'u', "day of the week, 1 (Monday) to 7"},
+	{'w', "day of the week, 0 (Sunday) to 6"}, {'V', "week (ISO 8601), 01 to 53"}, {'G', "year of that week"},
 	{'g', "year of that week, two digits"}, {'U', "week, counted from the first Sunday, 00 to 53"},
-	{'W', "week, counted from the first Monday, 00 to 53"}, {'q', "quarter, 1 to 4"}, {'C', "century, 20"},
-	{'e', "day, padded with a space"}, {'F', "the same as %Y-%m-%d"}, {'T', "the same as %H:%M:%S"}, {'R', "the same as %H:%M"},
-	{'s', "seconds since 1970"}, {'z', "offset from UTC, +0200"}, {'Z', "name of the zone"}, {'%', "a percent sign"},
+	{'W', "week, counted from the first Monday, 00 to 53"},
+	{'H', "hour, 00 to 23"}, {'I', "hour, 01 to 12"}, {'p', "AM or PM"}, {'M', "minute"}, {'S', "second"},
+	{'f', "microsecond, six digits"}, {'z', "offset from UTC, +0200"}, {'Z', "name of the zone"},
+	{'s', "seconds since 1970"}, {'F', "the same as %Y-%m-%d"}, {'T', "the same as %H:%M:%S"},
+	{'R', "the same as %H:%M"}, {'%', "a percent sign"},
 }
 
 // parseDateFormat reads a strftime format. The error is a *unitError.

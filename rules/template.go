@@ -190,7 +190,7 @@ func (p *templateParser) placeholder() (part templatePart, ok bool) {
 // word reads up to one of the ends of a format or an argument.
 func (p *templateParser) word(ends string) string {
 	start := p.at
-	for p.at < len(p.text) && !strings.ContainsRune(ends, rune(p.text[p.at])) && !strings.HasPrefix(p.text[p.at:], "??") {
+	for p.at < len(p.text) && strings.IndexByte(ends, p.text[p.at]) < 0 && !strings.HasPrefix(p.text[p.at:], "??") {
 		p.at++
 	}
 	return strings.TrimRight(p.text[start:p.at], " ")
@@ -269,7 +269,7 @@ func (p *templateParser) resolve(a *alternative, at int) {
 	name := a.name
 	if p.only != nil {
 		if !slices.Contains(p.only, name) {
-			p.fail(at, "it has "+oneOf(p.only), "%s has no {%s}", p.what, shorten(name, 40))
+			p.fail(at, "it has "+allOfThem(p.only), "%s has no {%s}", p.what, shorten(name, 40))
 			return
 		}
 	} else if captures := p.r.gives[name]; captures != nil {
@@ -322,7 +322,7 @@ func findPlaceholder(name string) *placeholder {
 func (p *templateParser) unknown(name string, at int) {
 	family, _, _ := strings.Cut(name, ".")
 	switch {
-	case p.r.broken && (family == "regex" || family == "content" || family == "name" || family == "hash" || family == "duplicate"):
+	case p.r.broken && slices.Contains([]string{"regex", "content", "name", "hash", "duplicate"}, family):
 		p.bad = true // perhaps a filter gives it that has an error itself
 	case family == "regex" || family == "content" || family == "name" && name != "name":
 		hint := map[string]string{
@@ -369,7 +369,11 @@ func (p *templateParser) names() []string {
 // variable fills in a variable of the environment, which does not change while forg runs.
 func (p *templateParser) variable(a *alternative, name string, at int) {
 	value, ok := "", false
-	if p.r.opt.Env != nil && name != "" {
+	if name == "" {
+		p.fail(at, "{env.HOME}, say", "the name of the variable is missing")
+		return
+	}
+	if p.r.opt.Env != nil {
 		value, ok = p.r.opt.Env(name)
 	}
 	a.fixed, a.literal, a.always = true, value, ok && value != ""
@@ -419,7 +423,8 @@ func (p *templateParser) format(a *alternative, format string, at int) {
 		a.date, a.folders = f, true
 	case a.kind == numberValue:
 		if a.number = parseNumberFormat(format); a.number == nil {
-			p.fail(at, "03 fills up with zeros, .1 asks for one decimal", "%q is no format for a number", shorten(format, 20))
+			p.fail(at, "03 fills up with zeros, .1 asks for one decimal", "%q is no format for a number",
+				shorten(format, 20))
 		}
 	}
 }
@@ -436,11 +441,11 @@ func (p *templateParser) filter(a *alternative) bool {
 			all = append(all, known.name)
 		}
 		hint := didYouMean(name, all)
-		if other := map[string]string{"strip": "trim", "lowercase": "lower", "uppercase": "upper", "capitalize": "title", "slugify": "slug", "truncate": "first"}[name]; other != "" {
+		if other := otherFilters[name]; other != "" {
 			hint = "did you mean \"" + other + "\"?"
 		}
 		if hint == "" {
-			hint = "there are " + oneOf(all)
+			hint = "there are " + allOfThem(all)
 		}
 		p.fail(start, hint, "there is no text filter %q", shorten(name, 40))
 		f = &textFilter{max: 100} // to go on behind its arguments
@@ -466,7 +471,8 @@ func (p *templateParser) filter(a *alternative) bool {
 		return true
 	}
 	if len(call.args) < f.min || len(call.args) > f.max {
-		p.fail(start, "as in "+name+strings.Repeat(":\"...\"", f.min), "%s takes %s, not %d", name, arguments(f), len(call.args))
+		p.fail(start, "as in "+name+strings.Repeat(":\"...\"", f.min), "%s takes %s, not %d", name, arguments(f),
+			len(call.args))
 		return true
 	}
 	if f.name == "folders" {
@@ -484,8 +490,8 @@ func (p *templateParser) filter(a *alternative) bool {
 	a.folders = a.folders && a.name == "" // what a filter made is a value like any other
 	if f.name == "default" && call.args[0] != "" {
 		a.always = true
-	} else if f.apply != nil && (f.name == "slug" || f.name == "trim" || f.name == "before" || f.name == "after" || f.name == "replace") {
-		a.always = false // may leave nothing
+	} else if f.lossy {
+		a.always = false
 	}
 	a.filters = append(a.filters, call)
 	return true

@@ -44,12 +44,16 @@ var testFacts = []struct {
 	name string
 	kind factKind
 }{
-	{FactDir, boolFact}, {FactSize, sizeFact}, {FactCreated, dateFact}, {FactModified, dateFact}, {FactAccessed, dateFact},
-	{FactDateAdded, dateFact}, {FactTaken, dateFact}, {FactEmpty, boolFact}, {FactCategory, textFact}, {FactType, textFact},
+	{FactDir, boolFact}, {FactSize, sizeFact}, {FactCreated, dateFact}, {FactModified, dateFact}, {FactAccessed,
+		dateFact},
+	{FactDateAdded, dateFact}, {FactTaken, dateFact}, {FactEmpty, boolFact}, {FactCategory, textFact}, {FactType,
+		textFact},
 	{FactMIME, textFact}, {FactContentCategory, textFact}, {FactContentType, textFact}, {FactContentMIME, textFact},
 	{FactMismatch, boolFact}, {FactExif, exifFact}, {FactImageWidth, intFact}, {FactImageHeight, intFact},
-	{FactImageOrientation, textFact}, {FactVideoWidth, intFact}, {FactVideoHeight, intFact}, {FactVideoDuration, secondsFact},
-	{FactVideoOrientation, textFact}, {FactAudioArtist, textFact}, {FactAudioAlbumArtist, textFact}, {FactAudioAlbum, textFact},
+	{FactImageOrientation, textFact}, {FactVideoWidth, intFact}, {FactVideoHeight, intFact}, {FactVideoDuration,
+		secondsFact},
+	{FactVideoOrientation, textFact}, {FactAudioArtist, textFact}, {FactAudioAlbumArtist, textFact}, {FactAudioAlbum,
+		textFact},
 	{FactAudioTitle, textFact}, {FactAudioGenre, textFact}, {FactAudioComposer, textFact}, {FactAudioYear, intFact},
 	{FactAudioTrack, intFact}, {FactAudioDisc, intFact}, {FactAudioDuration, secondsFact}, {FactText, textFact},
 	{FactHashBLAKE3, textFact}, {FactHashSHA256, textFact}, {FactHashSHA1, textFact}, {FactHashMD5, textFact},

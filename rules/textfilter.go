@@ -15,18 +15,18 @@ type textFilter struct {
 	text     string // for the reference
 	min, max int    // arguments
 	number   bool   // the argument is a number
+	lossy    bool   // it may leave nothing
 	apply    func(s string, args []string) string
 }
 
 // textFilters are all of them. default and folders have no apply: the template itself sees to them.
 var textFilters = []*textFilter{
-	{name: "lower", text: "in lower case", apply: func(s string, _ []string) string { return strings.ToLower(s) }},
-	{name: "upper", text: "in upper case", apply: func(s string, _ []string) string { return strings.ToUpper(s) }},
-	{name: "title", text: "each word with a capital letter, the rest as it is", apply: func(s string, _ []string) string { return title(s) }},
-	{name: "slug", text: "lower-case ASCII letters and digits, joined by hyphens", apply: func(s string, _ []string) string { return slug(s) }},
-	{name: "ascii", text: "without accents, and with ? for what has no likeness in ASCII",
-		apply: func(s string, _ []string) string { return ascii(s) }},
-	{name: "trim", text: "without blanks at both ends, or without the characters given: trim:\"-_ \"", max: 1,
+	{name: "lower", text: "in lower case", apply: alone(strings.ToLower)},
+	{name: "upper", text: "in upper case", apply: alone(strings.ToUpper)},
+	{name: "title", text: "each word with a capital letter, the rest as it is", apply: alone(title)},
+	{name: "slug", text: "lower-case ASCII letters and digits, joined by hyphens", lossy: true, apply: alone(slug)},
+	{name: "ascii", text: "without accents, and with ? for what has no likeness in ASCII", lossy: true, apply: alone(ascii)},
+	{name: "trim", text: "without blanks at both ends, or without the characters given: trim:\"-_ \"", max: 1, lossy: true,
 		apply: func(s string, args []string) string {
 			if len(args) == 0 {
 				return strings.TrimSpace(s)
@@ -34,20 +34,20 @@ var textFilters = []*textFilter{
 			return strings.Trim(s, args[0])
 		}},
 	{name: "replace", text: "with every occurrence of one text replaced by another: replace:\"_\":\" \"", min: 2, max: 2,
-		apply: func(s string, args []string) string {
+		lossy: true, apply: func(s string, args []string) string {
 			if args[0] == "" {
 				return s
 			}
 			// A short text that is replaced by a long one must not grow without bounds.
 			return limit(strings.ReplaceAll(limit(s), args[0], args[1]))
 		}},
-	{name: "before", text: "what comes before the first occurrence of a text, or all if it does not occur: before:\" - \"", min: 1, max: 1,
-		apply: func(s string, args []string) string {
+	{name: "before", text: "what comes before a text, or all if it does not occur: before:\" - \"", min: 1, max: 1,
+		lossy: true, apply: func(s string, args []string) string {
 			head, _, _ := strings.Cut(s, args[0])
 			return head
 		}},
-	{name: "after", text: "what comes after the first occurrence of a text, or all if it does not occur: after:\" - \"", min: 1, max: 1,
-		apply: func(s string, args []string) string {
+	{name: "after", text: "what comes after a text, or all if it does not occur: after:\" - \"", min: 1, max: 1,
+		lossy: true, apply: func(s string, args []string) string {
 			if _, tail, ok := strings.Cut(s, args[0]); ok {
 				return tail
 			}
@@ -66,6 +66,14 @@ var textFilters = []*textFilter{
 	{name: "default", text: "another text if there is no value: default:\"Unknown\"", min: 1, max: 1},
 	{name: "folders", text: "a path as folders, where each / would be replaced otherwise; for relative_path alone"},
 }
+
+func alone(f func(string) string) func(string, []string) string {
+	return func(s string, _ []string) string { return f(s) }
+}
+
+// otherFilters are names that other languages have for them.
+var otherFilters = map[string]string{"strip": "trim", "lowercase": "lower", "uppercase": "upper", "capitalize": "title",
+	"slugify": "slug", "truncate": "first"}
 
 func textFilterNamed(name string) *textFilter {
 	for _, f := range textFilters {
@@ -100,7 +108,7 @@ func boundary(s string, n int) int {
 	return n
 }
 
-// joins reports whether r is seen as a part of the character before it.
+// joined reports whether r is seen as a part of the character before it.
 func joined(r, before rune) bool {
 	const joiner = '\u200d'
 	return unicode.Is(unicode.M, r) || r == joiner || before == joiner || 0x1f3fb <= r && r <= 0x1f3ff
@@ -149,8 +157,10 @@ func title(s string) string {
 
 // likeness holds letters that do not come apart into an ASCII letter and accents.
 var likeness = map[rune]string{
-	'ß': "ss", 'ẞ': "SS", 'æ': "ae", 'Æ': "AE", 'œ': "oe", 'Œ': "OE", 'ø': "o", 'Ø': "O", 'ł': "l", 'Ł': "L", 'đ': "d", 'Đ': "D",
-	'ð': "d", 'Ð': "D", 'þ': "th", 'Þ': "Th", 'ı': "i", 'ħ': "h", 'Ħ': "H", 'ŧ': "t", 'Ŧ': "T", '‘': "'", '’': "'", '“': "\"", '”': "\"",
+	'ß': "ss", 'ẞ': "SS", 'æ': "ae", 'Æ': "AE", 'œ': "oe", 'Œ': "OE", 'ø': "o", 'Ø': "O", 'ł': "l", 'Ł': "L",
+	'đ': "d", 'Đ': "D",
+	'ð': "d", 'Ð': "D", 'þ': "th", 'Þ': "Th", 'ı': "i", 'ħ': "h", 'Ħ': "H", 'ŧ': "t", 'Ŧ': "T", '‘': "'", '’': "'",
+	'“': "\"", '”': "\"",
 	'„': "\"", '–': "-", '—': "-", '‐': "-", '‑': "-", '…': "...", '€': "EUR",
 }
 

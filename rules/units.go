@@ -19,7 +19,8 @@ type span struct {
 }
 
 func (s *span) holds(v float64) bool {
-	return (v > s.low || v == s.low && !s.openLow) && (v < s.high || v == s.high && !s.openHigh) && !slices.Contains(s.not, v)
+	return (v > s.low || v == s.low && !s.openLow) && (v < s.high || v == s.high && !s.openHigh) &&
+		!slices.Contains(s.not, v)
 }
 
 func (s *span) empty() bool {
@@ -65,10 +66,12 @@ type scale struct {
 
 var (
 	plainScale = &scale{what: "a number"}
-	sizeScale  = &scale{what: "a size", fold: true, names: []string{"B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"},
+	sizeScale  = &scale{what: "a size", fold: true, names: []string{"B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB",
+		"TiB"},
 		units: map[string]float64{
-			"b": 1, "byte": 1, "bytes": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9, "t": 1e12, "tb": 1e12,
-			"p": 1e15, "pb": 1e15, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40, "pib": 1 << 50,
+			"b": 1, "byte": 1, "bytes": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9, "t": 1e12,
+			"tb": 1e12,
+			"p":  1e15, "pb": 1e15, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40, "pib": 1 << 50,
 		}}
 	durationScale = &scale{what: "a duration", names: []string{"s", "min", "h"},
 		units: map[string]float64{
@@ -85,12 +88,13 @@ func (sc *scale) number(s string) (v float64, rest string, err error) {
 	}
 	v, bad := strconv.ParseFloat(s[:i], 64)
 	if bad != nil || math.IsInf(v, 0) {
-		return 0, s, &unitError{0, fmt.Sprintf("%s starts with a number, not %q", sc.what, shorten(s, 20)), ""}
+		return 0, s, &unitError{0, fmt.Sprintf("%s starts with digits, not %q", sc.what, shorten(s, 20)), ""}
 	}
 	rest = strings.TrimLeft(s[i:], " ")
 	at := len(s) - len(rest)
 	end := 0
-	for end < len(rest) && rest[end] != ' ' && rest[end] != ',' && rest[end] != '-' && !('0' <= rest[end] && rest[end] <= '9') {
+	for end < len(rest) && rest[end] != ' ' && rest[end] != ',' && rest[end] != '-' && !('0' <= rest[end] &&
+		rest[end] <= '9') {
 		end++
 	}
 	unit := rest[:end]
@@ -107,10 +111,13 @@ func (sc *scale) number(s string) (v float64, rest string, err error) {
 			return 0, s, &unitError{at, fmt.Sprintf("a plain number is wanted, without %q", unit), ""}
 		}
 		hint := didYouMean(unit, sc.names)
-		if sc == sizeScale && len(unit) > 3 && sc.units[strings.ToLower(unit[:1])] > 1 {
-			hint = fmt.Sprintf("did you mean %q?", map[byte]string{'k': "kB", 'm': "MB", 'g': "GB", 't': "TB", 'p': "PB"}[strings.ToLower(unit)[0]])
+		for prefix, short := range map[string]string{"kilo": "kB", "mega": "MB", "giga": "GB", "tera": "TB"} {
+			if sc == sizeScale && strings.HasPrefix(strings.ToLower(unit), prefix) {
+				hint = fmt.Sprintf("did you mean %q?", short)
+			}
 		}
-		return 0, s, &unitError{at, fmt.Sprintf("%q is no unit of %s; there are %s", unit, sc.what, allOfThem(sc.names)), hint}
+		return 0, s, &unitError{at, fmt.Sprintf("%q is no unit of %s; there are %s", unit, sc.what,
+			allOfThem(sc.names)), hint}
 	}
 	return v * factor, rest[end:], nil
 }
@@ -131,9 +138,23 @@ func (sc *scale) span(s string) (span, error) {
 		offset += len(part) + 1
 	}
 	if out.empty() {
-		return out, &unitError{0, fmt.Sprintf("no number can be %q", s), ""}
+		hint := ""
+		if digitsAround(s, ',') {
+			hint = "a comma separates conditions; decimals have a point"
+		}
+		return out, &unitError{0, fmt.Sprintf("no number can be %q", s), hint}
 	}
 	return out, nil
+}
+
+// digitsAround reports whether some c in s stands between two digits.
+func digitsAround(s string, c byte) bool {
+	for i := 1; i+1 < len(s); i++ {
+		if s[i] == c && '0' <= s[i-1] && s[i-1] <= '9' && '0' <= s[i+1] && s[i+1] <= '9' {
+			return true
+		}
+	}
+	return false
 }
 
 func (sc *scale) comparison(part string, out *span) error {
@@ -170,7 +191,8 @@ func (sc *scale) comparison(part string, out *span) error {
 		op = ""
 	}
 	if tail != "" {
-		return &unitError{len(part) - len(tail), fmt.Sprintf("%q is too much here", shorten(tail, 20)), "separate conditions with a comma"}
+		return &unitError{len(part) - len(tail), fmt.Sprintf("%q is too much here", shorten(tail, 20)),
+			"separate conditions with a comma"}
 	}
 	switch op {
 	case "<":
@@ -211,7 +233,8 @@ type moment struct {
 	exact time.Time // if the zone was named
 }
 
-var dateLayouts = []string{"2006-01-02", "2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01", "2006"}
+var dateLayouts = []string{"2006-01-02", "2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02T15:04",
+	"2006-01-02T15:04:05", "2006-01", "2006"}
 
 func parseMoment(s string) (moment, error) {
 	for _, layout := range dateLayouts {
@@ -228,7 +251,8 @@ func parseMoment(s string) (moment, error) {
 	} else if strings.Count(s, "-") == 2 {
 		hint = "is there such a day?"
 	}
-	return moment{}, &unitError{0, fmt.Sprintf("%q is no date; write 2024-05-31, or 2024-05-31 18:30", shorten(s, 40)), hint}
+	return moment{}, &unitError{0, fmt.Sprintf("%q is no date; write 2024-05-31, or 2024-05-31 18:30", shorten(s, 40)),
+		hint}
 }
 
 // compare tells whether t, in the zone in which it is shown, is before, at or after m.

@@ -93,7 +93,7 @@ func (r *reader) place(n *yaml.Node, offset int) (line, column int) {
 
 // document returns the content of the only YAML document in source, or nil.
 func (r *reader) document(source []byte) *yaml.Node {
-	r.lines = strings.Split(strings.ReplaceAll(string(source), "\r\n", "\n"), "\n")
+	r.lines = splitLines(source)
 	if len(source) > maxSource {
 		r.lines = r.lines[:1]
 		r.failAt(1, 1, "the file is larger than %d MB", maxSource>>20)
@@ -107,20 +107,49 @@ func (r *reader) document(source []byte) *yaml.Node {
 		return nil
 	}
 	if err != nil {
-		r.syntax(err)
+		r.syntax(err, source)
 		return nil
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
 		r.fail(&second, "a second YAML document; rules are a single one")
 	} else if !errors.Is(err, io.EOF) {
-		r.syntax(err)
+		r.syntax(err, source)
 	}
 	return doc.Content[0]
 }
 
-// syntax records what the YAML parser has to say. It tells the line at best.
-func (r *reader) syntax(err error) {
+// cutLine returns the first line of source without its break, and what follows. The breaks are those of the YAML parser.
+func cutLine(source []byte) (line, rest []byte) {
+	for i, c := range source {
+		n := 0
+		switch {
+		case c == '\r' && i+1 < len(source) && source[i+1] == '\n', c == 0xc2 && bytes.HasPrefix(source[i:], []byte("\u0085")):
+			n = 2
+		case c == '\n', c == '\r':
+			n = 1
+		case c == 0xe2 && (bytes.HasPrefix(source[i:], []byte("\u2028")) || bytes.HasPrefix(source[i:], []byte("\u2029"))):
+			n = 3
+		}
+		if n > 0 {
+			return source[:i], source[i+n:]
+		}
+	}
+	return source, nil
+}
+
+func splitLines(source []byte) []string {
+	var lines []string
+	for rest := source; rest != nil; {
+		var line []byte
+		line, rest = cutLine(rest)
+		lines = append(lines, string(line))
+	}
+	return append(lines, "") // where a file ends is a place, too
+}
+
+// syntax records what the YAML parser has to say. It names the line at best, and often another one.
+func (r *reader) syntax(err error, source []byte) {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
 	if rest, ok := strings.CutPrefix(message, "line "); ok {
@@ -128,6 +157,9 @@ func (r *reader) syntax(err error) {
 		if n, err := strconv.Atoi(number); err == nil {
 			line, message = n, tail
 		}
+	}
+	if at := brokenLine(source); at > 0 {
+		line = at
 	}
 	line = max(1, min(line, len(r.lines)))
 	text := r.lines[line-1]
@@ -140,9 +172,64 @@ func (r *reader) syntax(err error) {
 		e.Hint = "a text that holds \": \" needs quotes, and what belongs together the same indentation"
 	case strings.Contains(message, "did not find expected"):
 		e.Hint = "what belongs together needs the same indentation, and quotes and brackets an end"
+	case strings.Contains(message, "unexpected end of stream"):
+		e.Hint = "quotes and brackets need an end"
+	case strings.Contains(message, "unknown escape"):
+		e.Hint = "within \"...\" a \\ is special; within '...' it is not"
 	case strings.Contains(message, "cannot start any token"):
 		e.Hint = "a text that starts with %, @ or ` needs quotes"
 	}
+}
+
+// brokenLine returns the line without which, and without all that follows, source would be YAML. It returns 0 if that takes
+// too long to find out.
+func brokenLine(source []byte) int {
+	ends := []int{0}
+	for rest := source; len(rest) > 0; {
+		_, rest = cutLine(rest)
+		ends = append(ends, len(source)-len(rest))
+	}
+	budget := 4 << 20 // bytes parsed, in about a second at worst
+	fine := func(line int) bool {
+		budget -= ends[line]
+		dec := yaml.NewDecoder(bytes.NewReader(source[:ends[line]]))
+		for {
+			var n yaml.Node
+			if err := dec.Decode(&n); err != nil {
+				return errors.Is(err, io.EOF)
+			}
+		}
+	}
+	last := 0
+	for next := len(ends) - 1; next > last && budget > 0; {
+		for low, high := last, next; low < high; {
+			middle := (low + high + 1) / 2
+			if fine(middle) {
+				low = middle
+			} else {
+				high = middle - 1
+			}
+			last = low
+		}
+		// Lines within brackets or quotes are not YAML either, until these are closed.
+		closed := last
+		for line := last + 1; line <= min(last+30, len(ends)-1) && closed == last; line++ {
+			if fine(line) {
+				closed = line
+			}
+		}
+		if closed == last {
+			break
+		}
+		last = closed
+	}
+	if budget <= 0 {
+		return 0
+	}
+	for last < len(ends)-1 && len(bytes.TrimSpace(source[ends[last]:ends[last+1]])) == 0 {
+		last++
+	}
+	return last + 1
 }
 
 // follow returns what n stands for, and counts it. It returns nil where nothing may be read.
@@ -162,6 +249,11 @@ func (r *reader) follow(n *yaml.Node) *yaml.Node {
 		return nil
 	}
 	return n
+}
+
+// unquoted reports whether n is what YAML makes of a text that starts with a brace, as {name}.
+func unquoted(n *yaml.Node) bool {
+	return n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && len(n.Content) == 2 && null(n.Content[1])
 }
 
 func null(n *yaml.Node) bool {
@@ -312,7 +404,8 @@ func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 			}
 			return n.Value, true
 		case "!!bool":
-			r.fail(n, "%s is a text, not %s", what, kindOf(n)).Hint = fmt.Sprintf("if the text is meant, write \"%s\"", n.Value)
+			r.fail(n, "%s is a text, not %s", what, kindOf(n)).Hint =
+				fmt.Sprintf("if the text is meant, write \"%s\"", n.Value)
 			return "", false
 		}
 	}
@@ -440,7 +533,8 @@ func writeInline(b *strings.Builder, n *yaml.Node, depth int) {
 		}
 		b.WriteByte(']')
 	default:
-		if n.ShortTag() == "!!str" && (n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 || strings.ContainsAny(n.Value, "\n\t{},")) {
+		if n.ShortTag() == "!!str" && (n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 ||
+			strings.ContainsAny(n.Value, "\n\t{},")) {
 			b.WriteString(strconv.Quote(n.Value))
 		} else {
 			b.WriteString(n.Value)

@@ -620,13 +620,17 @@ var small = Limits{Entries: 1000, Bytes: 8 << 20}
 
 // Damage gives an error or other contents, never a crash, and costs no more than the limits.
 func TestHostile(t *testing.T) {
+	flips := 100
+	if testing.Short() {
+		flips = 10
+	}
 	for name, data := range samples(t) {
 		t.Run(name, func(t *testing.T) {
 			for n := 0; n < len(data); n += 64 {
 				readAll(data[:n], name, small)
 			}
 			x := uint32(7)
-			for range 100 {
+			for range flips {
 				b := bytes.Clone(data)
 				for range 1 + x%4 {
 					x = x*1664525 + 1013904223

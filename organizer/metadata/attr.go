@@ -1,10 +1,11 @@
 package metadata
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -27,7 +28,7 @@ func (f *File) attributes(group string) (facts, error) {
 		if err != nil {
 			return "", fmt.Errorf("attribute %s: %w", name, err)
 		}
-		if b = trimNUL(b); !utf8.Valid(b) {
+		if b = bytes.TrimRight(b, "\x00"); !utf8.Valid(b) {
 			return "", nil
 		}
 		return strings.TrimSpace(string(b)), nil
@@ -35,7 +36,7 @@ func (f *File) attributes(group string) (facts, error) {
 	var all []string
 	add := func(values ...string) {
 		for _, v := range values {
-			if v = strings.TrimSpace(v); v != "" && !contains(all, v) {
+			if v = strings.TrimSpace(v); v != "" && !slices.Contains(all, v) {
 				all = append(all, v)
 			}
 		}
@@ -87,22 +88,6 @@ func (f *File) attributes(group string) (facts, error) {
 	return facts{group: all}, nil
 }
 
-func contains(all []string, v string) bool {
-	for _, have := range all {
-		if have == v {
-			return true
-		}
-	}
-	return false
-}
-
-func trimNUL(b []byte) []byte {
-	for len(b) > 0 && b[len(b)-1] == 0 {
-		b = b[:len(b)-1]
-	}
-	return b
-}
-
 const zoneBytes = 64 << 10
 
 // parseZone reads the URLs of a Zone.Identifier, the file's first. It is an INI file of one section.
@@ -125,8 +110,6 @@ func parseZone(b []byte) []string {
 	}
 	return urls
 }
-
-func readZone(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, zoneBytes)) }
 
 var errPlist = errors.New("no sound property list")
 

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 
@@ -21,5 +22,5 @@ func zoneIdentifier(f *os.File) ([]byte, error) {
 		return nil, err
 	}
 	defer z.Close()
-	return readZone(z)
+	return io.ReadAll(io.LimitReader(z, zoneBytes))
 }

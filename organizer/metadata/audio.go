@@ -199,6 +199,10 @@ search:
 			return err
 		}
 		for i := 0; i+4 <= n; i++ {
+			skip := bytes.IndexByte(buf[i:n], 0xff)
+			if i += skip; skip < 0 || i+4 > n {
+				break
+			}
 			if first, ok := parseMP3(buf[i:]); ok {
 				var next [4]byte
 				following := at + int64(i) + first.size

@@ -29,6 +29,7 @@ type Cache struct {
 
 	mu      sync.Mutex
 	db      *sql.DB // nil once it has failed
+	lookup  *sql.Stmt
 	damaged bool
 	pending []cacheEntry
 	bytes   int     // of pending values
@@ -109,6 +110,12 @@ func (c *Cache) open() error {
 	}
 	db.SetMaxOpenConns(1)
 	if err := prepareCache(db); err != nil {
+		db.Close()
+		return err
+	}
+	// Kept prepared, it takes half the time.
+	c.lookup, err = db.Prepare(`SELECT rowid, used, value FROM facts WHERE dev = ? AND ino = ? AND fact = ? AND size = ? AND mtime = ? AND ctime = ?`)
+	if err != nil {
 		db.Close()
 		return err
 	}
@@ -222,8 +229,7 @@ func (c *Cache) get(id identity, group string) (answer, bool) {
 	}
 	var row, used int64
 	var value []byte
-	err := c.db.QueryRow(`SELECT rowid, used, value FROM facts WHERE dev = ? AND ino = ? AND fact = ? AND size = ? AND mtime = ? AND ctime = ?`,
-		int64(id.dev), int64(id.ino), cacheKey(group), id.size, id.mtime, id.ctime).Scan(&row, &used, &value)
+	err := c.lookup.QueryRow(int64(id.dev), int64(id.ino), cacheKey(group), id.size, id.mtime, id.ctime).Scan(&row, &used, &value)
 	if errors.Is(err, sql.ErrNoRows) {
 		return answer{}, false
 	}
@@ -314,7 +320,7 @@ func (c *Cache) evict(tx *sql.Tx) error {
 		if err != nil || bytes <= limit {
 			return err
 		}
-		result, err := tx.Exec(`DELETE FROM facts WHERE rowid IN (SELECT rowid FROM facts ORDER BY used, rowid LIMIT 200)`)
+		result, err := tx.Exec(`DELETE FROM facts WHERE rowid IN (SELECT rowid FROM facts ORDER BY used, rowid LIMIT 50)`)
 		if err != nil {
 			return err
 		}

@@ -300,33 +300,9 @@ func readImage(s *source, name string) (facts, error) {
 		}
 		return nil, err
 	}
-	quarter := turn >= 5 && turn <= 8 // EXIF: what lies on its side
-	if p.format == imagemeta.HEIF || p.format == imagemeta.AVIF {
-		quarter = heifTurned(s) // and there EXIF only repeats it
-	}
-	if quarter {
+	// EXIF turns what lies on its side. In HEIF and AVIF it only repeats what a box says, which the library has obeyed.
+	if turn >= 5 && turn <= 8 && p.format != imagemeta.HEIF && p.format != imagemeta.AVIF {
 		width, height = height, width
 	}
 	return sized("image", width, height), nil
-}
-
-// heifTurned reports whether a picture in a HEIF or AVIF is to be turned by 90 or 270 degrees (irot, ISO/IEC 23008-12). The
-// thumbnails and tiles in the same file are turned like the picture they belong to.
-func heifTurned(s *source) (turned bool) {
-	w := boxes{readAt: s.readAt}
-	w.visit = func(kind string, body, end int64, depth int) {
-		switch kind {
-		case "meta":
-			w.walkMeta(body, end, depth)
-		case "iprp", "ipco":
-			w.walk(body, end, depth+1)
-		case "irot":
-			var b [1]byte
-			if s.readAt(b[:], body) == nil && b[0]&1 == 1 {
-				turned = true
-			}
-		}
-	}
-	w.walk(0, s.size, 0)
-	return turned
 }

@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
 
 	"forg/organizer/archive"
 )
@@ -199,19 +201,13 @@ func content(s *source, name, group string) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
 			a = answer{err: fmt.Errorf("%w: its decoder failed: %v", ErrDamaged, p)}
-			if debugPanics {
-				a.err = fmt.Errorf("%w\n%s", a.err, debug.Stack())
-			}
-		}
-		// A decoder may hide why it could not read on, or take it for the end of the file.
-		if s.err != nil {
-			a = answer{err: s.err}
-		}
-		if a.err != nil {
-			a.facts = nil
-			a.err = explain(a.err)
 		}
 	}()
+	return decode(s, name, group)
+}
+
+// decode is content, but for panics.
+func decode(s *source, name, group string) answer {
 	var read func(*source, string) (facts, error)
 	switch group {
 	case "exif":
@@ -228,11 +224,18 @@ func content(s *source, name, group string) (a answer) {
 		read = readArchive
 	}
 	facts, err := read(s, name)
-	return answer{facts, err}
+	// A decoder may hide why it could not read on, or take it for the end of the file.
+	if err != nil {
+		s.check()
+	}
+	if s.err != nil {
+		err = s.err
+	}
+	if err != nil {
+		return answer{err: explain(err)}
+	}
+	return answer{facts: facts}
 }
-
-// debugPanics makes tests show where a decoder failed.
-var debugPanics = false
 
 // explain makes an error of a decoder one of the package's.
 func explain(err error) error {
@@ -257,12 +260,15 @@ func readArchive(s *source, name string) (facts, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Unwrap(err) // its message names the file, as that of Fact does
 	}
 	if names == nil {
 		names = []string{} // an archive, though an empty one
 	}
 	for i, n := range names {
+		if !utf8.ValidString(n) { // zip's first character set (APPNOTE.TXT, D.1)
+			n, _ = charmap.CodePage437.NewDecoder().String(n)
+		}
 		names[i] = strings.TrimSuffix(strings.ReplaceAll(n, `\`, "/"), "/")
 	}
 	return facts{"archive": names}, nil

@@ -349,6 +349,7 @@ type pdfEntry struct {
 	stream int   // the stream of objects that holds it, 0 if none does
 }
 
+// pdfFile finds objects by their numbers.
 type pdfFile struct {
 	s       *source
 	entries map[int]pdfEntry
@@ -360,6 +361,7 @@ type pdfFile struct {
 	open    map[int]bool       // that are being read: an object can need itself
 }
 
+// pdfPacked is a stream of objects: their numbers, and where each begins behind first.
 type pdfPacked struct {
 	data    []byte
 	numbers []int

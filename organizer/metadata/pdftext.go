@@ -23,7 +23,7 @@ func readPDF(s *source, t *textBuilder) error {
 	if err != nil {
 		return err
 	}
-	x := &pdfExtractor{pdfFile: p, t: t, fonts: map[any]*pdfFont{}}
+	x := &pdfExtractor{pdfFile: p, t: t, fonts: map[any]*pdfFont{}, drawing: map[int64]bool{}}
 	x.pages(p.dict(p.trailer["Root"])["Pages"], nil, map[int]bool{}, 0)
 	if s.err != nil {
 		return s.err
@@ -43,7 +43,8 @@ type pdfExtractor struct {
 	fonts         map[any]*pdfFont
 	seen          int // pages
 	forms         int
-	told, unknown int // characters
+	drawing       map[int64]bool // forms at work, by where they lie
+	told, unknown int            // characters
 	lastX, lastY  float64
 	lastSize      float64
 	any           bool // something was shown on this page
@@ -245,9 +246,11 @@ func (x *pdfExtractor) draw(r io.Reader, resources pdfDict, ctm matrix, depth in
 
 func (x *pdfExtractor) form(v any, resources pdfDict, ctm matrix, depth int) {
 	st, ok := x.object(v).(*pdfStream)
-	if !ok || x.object(st.dict["Subtype"]) != pdfName("Form") {
+	if !ok || x.object(st.dict["Subtype"]) != pdfName("Form") || x.drawing[st.at] {
 		return
 	}
+	x.drawing[st.at] = true // a form must not draw itself
+	defer delete(x.drawing, st.at)
 	if x.forms++; x.forms > pdfForms {
 		x.s.fail("too many forms")
 		return

@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"html"
 	"io"
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/html"
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
@@ -177,10 +177,18 @@ func isHTML(head []byte, ext string) bool {
 	return has(start, 0, "<!doctype html") || has(start, 0, "<html")
 }
 
-// htmlToken is the longest piece of HTML that is kept in memory.
-const htmlToken = 4 << 20
+// Elements within a line of text.
+var htmlInline = map[string]bool{
+	"a": true, "abbr": true, "b": true, "bdi": true, "bdo": true, "cite": true, "code": true, "del": true, "em": true, "font": true, "i": true,
+	"ins": true, "kbd": true, "mark": true, "q": true, "s": true, "small": true, "span": true, "strong": true, "sub": true, "sup": true,
+	"tt": true, "u": true, "var": true, "wbr": true,
+}
 
-// readHTML writes the text of a page to t. charset is what the page comes with, "" if it must tell itself.
+// htmlPart is how much of a text is looked at in one piece.
+const htmlPart = 32 << 10
+
+// readHTML writes the text of a page to t. charset is what the page comes with, "" if it must tell itself. Text wants no
+// tree and no repair of one, so that a page is read piece by piece, however long it is.
 func readHTML(r io.Reader, t *textBuilder, charset string) error {
 	in := bufio.NewReaderSize(r, 4096)
 	head, err := in.Peek(2048)
@@ -190,48 +198,149 @@ func readHTML(r io.Reader, t *textBuilder, charset string) error {
 	if charset == "" {
 		charset = htmlCharset(head)
 	}
-	z := html.NewTokenizer(decodeReader(in, charset))
-	z.SetMaxBuf(htmlToken)
-	skip := "" // the element whose content is no text
+	h := &htmlReader{in: bufio.NewReader(decodeReader(in, charset)), t: t}
 	for {
-		kind := z.Next()
-		if err := t.s.check(); err != nil {
-			return err
+		err := h.next()
+		if err == nil {
+			err = t.s.check()
 		}
-		switch kind {
-		case html.ErrorToken:
-			err := z.Err()
-			if errors.Is(err, html.ErrBufferExceeded) {
-				return t.s.fail("too long a piece of HTML")
-			}
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
+		if errors.Is(err, io.EOF) {
+			return h.flush()
+		}
+		if err != nil {
 			return err
-		case html.TextToken:
-			if skip == "" {
-				if err := t.write(string(z.Text())); err != nil {
-					return err
-				}
-			}
-		case html.StartTagToken, html.EndTagToken, html.SelfClosingTagToken:
-			tag, _ := z.TagName()
-			switch name := string(tag); name {
-			case "script", "style", "template", "svg", "math":
-				if kind == html.StartTagToken && skip == "" {
-					skip = name
-				} else if kind == html.EndTagToken && skip == name {
-					skip = ""
-				}
-			case "a", "abbr", "b", "bdi", "bdo", "cite", "code", "em", "font", "i", "ins", "kbd", "mark", "q", "s", "small", "span",
-				"strong", "sub", "sup", "tt", "u", "var", "wbr", "del":
-			case "td", "th", "img", "input", "button", "label", "option":
-				t.blank()
-			default:
-				t.newline()
-			}
 		}
 	}
+}
+
+type htmlReader struct {
+	in   *bufio.Reader
+	t    *textBuilder
+	text []byte
+	skip string // the element whose content is no text
+}
+
+// flush writes the text that was collected.
+func (h *htmlReader) flush() error {
+	text := string(h.text)
+	h.text = h.text[:0]
+	if h.skip != "" {
+		return nil
+	}
+	return h.t.write(html.UnescapeString(text))
+}
+
+// next takes a piece of text, or what stands between < and >.
+func (h *htmlReader) next() error {
+	c, err := h.in.ReadByte()
+	if err != nil {
+		return err
+	}
+	if c != '<' {
+		h.text = append(h.text, c)
+		if len(h.text) >= htmlPart && (c == ' ' || c == '\n' || len(h.text) >= 2*htmlPart) { // not within an entity, if it can be helped
+			return h.flush()
+		}
+		return nil
+	}
+	peek, _ := h.in.Peek(3)
+	switch {
+	case has(peek, 0, "!--"):
+		h.in.Discard(3)
+		return h.until("-->")
+	case has(peek, 0, "!"), has(peek, 0, "?"):
+		return h.until(">")
+	case len(peek) > 0 && letterByte(peek[0]):
+		return h.tag(false)
+	case len(peek) > 1 && peek[0] == '/' && letterByte(peek[1]):
+		h.in.Discard(1)
+		return h.tag(true)
+	}
+	h.text = append(h.text, c)
+	return nil
+}
+
+// until passes what comes up to the end of a word, which is in lower case.
+func (h *htmlReader) until(word string) error {
+	last := make([]byte, len(word))
+	for n := 0; ; n++ {
+		c, err := h.in.ReadByte()
+		if err != nil {
+			return err
+		}
+		if n%htmlPart == 0 && h.t.s.check() != nil {
+			return h.t.s.err
+		}
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		copy(last, last[1:])
+		if last[len(last)-1] = c; string(last) == word {
+			return nil
+		}
+	}
+}
+
+func (h *htmlReader) tag(end bool) error {
+	var name []byte
+	closed := false // <br/>
+	quote := byte(0)
+	for n, inName := 0, true; ; n++ {
+		c, err := h.in.ReadByte()
+		if err != nil {
+			return err
+		}
+		if n%htmlPart == htmlPart-1 && h.t.s.check() != nil {
+			return h.t.s.err
+		}
+		if quote != 0 {
+			if c == quote {
+				quote = 0
+			}
+			continue
+		}
+		if c == '>' {
+			break
+		}
+		if inName = inName && c != '/' && c > ' '; inName {
+			if len(name) < 32 {
+				name = append(name, c)
+			}
+			continue
+		}
+		if closed = c == '/'; c == '"' || c == '\'' {
+			quote = c
+		}
+	}
+	element := strings.ToLower(string(name))
+	if !htmlInline[element] || h.skip != "" {
+		if err := h.flush(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case h.skip != "":
+		if end && element == h.skip {
+			h.skip = ""
+		}
+	case end, closed:
+	case element == "script" || element == "style":
+		if err := h.until("</" + element); err != nil {
+			return err
+		}
+		return h.until(">")
+	case element == "template" || element == "svg" || element == "math":
+		h.skip = element
+	}
+	switch element {
+	case "td", "th", "img", "input", "button", "label", "option":
+		h.t.blank()
+	default:
+		if !htmlInline[element] {
+			h.t.newline()
+		}
+	}
+	return nil
 }
 
 // htmlCharset finds what a page says of its character set: in a mark, in XML's first line or in meta.
