@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -218,13 +218,13 @@ func (c *converter) finish(name string) ([]byte, error) {
 			}
 			seen[r] = true
 			if r.disabled || r.stub {
-				if err := c.setAside(r, []string{e.Message}); err != nil {
+				if err := c.setAside(r, []string{withoutPlace(e.Message)}); err != nil {
 					return nil, err
 				}
 				continue
 			}
 			r.disabled = true
-			n := note(r.line, false, "the rule is disabled: %s", e.Message)
+			n := note(r.line, false, "the rule is disabled: %s", withoutPlace(e.Message))
 			r.add(n)
 			c.notes = append(c.notes, n)
 			if err := c.write(r); err != nil {
@@ -240,13 +240,26 @@ func problems(err error) []string {
 	var all []string
 	if errs, ok := errors.AsType[rules.Errors](err); ok {
 		for _, e := range errs {
-			if text := e.Message; !slices.Contains(all, text) {
+			if text := withoutPlace(e.Message); !slices.Contains(all, text) {
 				all = append(all, text)
 			}
 		}
 		return all
 	}
 	return []string{err.Error()}
+}
+
+var places = regexp.MustCompile(` (in|and) line [0-9]+`)
+
+// withoutPlace takes lines of the rules file out of a message: they change as it is written, and the reader of a note looks
+// at another file.
+func withoutPlace(message string) string {
+	return places.ReplaceAllStringFunc(message, func(s string) string {
+		if strings.HasPrefix(s, " in") {
+			return ""
+		}
+		return " and another filter"
+	})
 }
 
 // setAside replaces a rule by one that does nothing, with the text of the rule as a comment.
@@ -332,6 +345,9 @@ func (c *converter) assemble(name string) (out []byte, lines []int) {
 	fmt.Fprintf(&b, "# Made from %s, a configuration of %s, by forg rules import.\n", oneLine(name), c.kind)
 	b.WriteString("# The first rule that matches a file wins, unless it says continue: true. A name that is taken gets a\n" +
 		"# number in parentheses, unless rename_template says otherwise.\n")
+	if slices.ContainsFunc(c.rules, func(r *rule) bool { return r.disabled }) {
+		b.WriteString("# A rule that says enabled: false lost something that it needs, or is never reached: see the comment above it.\n")
+	}
 	loose := map[Note]bool{}
 	for _, n := range c.notes {
 		loose[n] = true
@@ -455,53 +471,4 @@ func visit(n *node, depth int, f func(key string, value *node)) {
 			}
 		}
 	}
-}
-
-// reader of the source
-
-const (
-	maxSource = 4 << 20 // bytes
-	maxNodes  = 100_000 // counted as often as aliases use them
-	maxDepth  = 100
-)
-
-// read returns the only document of source.
-func (c *converter) read(name string, source []byte) (*node, error) {
-	if len(source) > maxSource {
-		return nil, fmt.Errorf("%s: the file is larger than %d MB", name, maxSource>>20)
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(source))
-	var doc yaml.Node
-	if err := dec.Decode(&doc); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s: the file is empty", name)
-		}
-		return nil, notYAML(name, err)
-	}
-	if len(doc.Content) == 0 {
-		return nil, fmt.Errorf("%s: the file is empty", name)
-	}
-	root, err := c.build(doc.Content[0], 0)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	var second yaml.Node
-	switch err := dec.Decode(&second); {
-	case err == nil:
-		c.note(second.Line, true, "only the first of several YAML documents is read")
-	case !errors.Is(err, io.EOF):
-		return nil, notYAML(name, err)
-	}
-	return root, nil
-}
-
-// notYAML puts the line that the YAML parser names where other messages have it.
-func notYAML(name string, err error) error {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	if rest, ok := strings.CutPrefix(message, "line "); ok {
-		if line, tail, ok := strings.Cut(rest, ": "); ok {
-			return fmt.Errorf("%s:%s: this is not YAML: %s", name, line, tail)
-		}
-	}
-	return fmt.Errorf("%s: this is not YAML: %s", name, message)
 }

@@ -1,12 +1,62 @@
 package foreign
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
+
+const (
+	maxSource = 4 << 20 // bytes
+	maxNodes  = 100_000 // counted as often as aliases use them
+	maxDepth  = 100
+)
+
+// read returns the only document of source.
+func (c *converter) read(name string, source []byte) (*node, error) {
+	if len(source) > maxSource {
+		return nil, fmt.Errorf("%s: the file is larger than %d MB", name, maxSource>>20)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(source))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s: the file is empty", name)
+		}
+		return nil, notYAML(name, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, fmt.Errorf("%s: the file is empty", name)
+	}
+	root, err := c.build(doc.Content[0], 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	var second yaml.Node
+	switch err := dec.Decode(&second); {
+	case err == nil:
+		c.note(second.Line, true, "only the first of several YAML documents is read")
+	case !errors.Is(err, io.EOF):
+		return nil, notYAML(name, err)
+	}
+	return root, nil
+}
+
+// notYAML puts the line that the YAML parser names where other messages have it.
+func notYAML(name string, err error) error {
+	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(message, "line "); ok {
+		if line, tail, ok := strings.Cut(rest, ": "); ok {
+			return fmt.Errorf("%s:%s: this is not YAML: %s", name, line, tail)
+		}
+	}
+	return fmt.Errorf("%s: this is not YAML: %s", name, message)
+}
 
 // A nodeKind is what a node of the source is.
 type nodeKind uint8

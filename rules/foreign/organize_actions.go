@@ -373,6 +373,9 @@ func endsInName(parts []part) bool {
 // extensionAtEnd finds what is meant for an extension, and not for a number as in v1.2.
 var extensionAtEnd = regexp.MustCompile(`\.[A-Za-z][A-Za-z0-9]{0,4}$`)
 
+// withoutDot finds placeholders whose values have no dots.
+var withoutDot = regexp.MustCompile(`^\{(created|modified|accessed|date_added|taken|now)(:[^.]*)?\}$|^\{ext(\|(lower|upper))?\}$|^\{(size|counter|depth)\}$`)
+
 // detected tells whether organize takes a destination without a / at its end for a folder, as it does if there is no dot
 // in its last name.
 func (a *actionReader) detected(n *node, parts []part) bool {
@@ -383,7 +386,7 @@ func (a *actionReader) detected(n *node, parts []part) bool {
 		}
 		return false
 	}
-	if slices.ContainsFunc(last, func(p part) bool { return p.value && !strings.HasPrefix(p.text, "\x00") }) {
+	if slices.ContainsFunc(last, func(p part) bool { return p.value && !strings.HasPrefix(p.text, "\x00") && !withoutDot.MatchString(p.text) }) {
 		a.differs(n.line, "%s is a folder, for it does not end in an extension. organize decides for each file whether there is a dot in it", shorten(n.value, 60))
 	}
 	return true

@@ -365,8 +365,6 @@ func (r *rule) chain(n *node, e *expr, format string, use usage) ([]part, error)
 			r.differs(n.line, "{utcnow} is the time in UTC; forg's {now} is that of the place")
 		case "today":
 			v.format = "%Y-%m-%d"
-		case "created", "lastmodified", "date_added", "date_lastused":
-			v.part.own = false
 		}
 		return r.dateChain(n, v, ops, format, use)
 	}
@@ -467,7 +465,6 @@ func (r *rule) chain(n *node, e *expr, format string, use usage) ([]part, error)
 		v.name = "env." + variable
 	case "extension":
 		v.name = "ext"
-		v.part.own = false
 		if take("lower") {
 			v.filters = append(v.filters, "lower")
 		} else if take("upper") {
@@ -475,7 +472,8 @@ func (r *rule) chain(n *node, e *expr, format string, use usage) ([]part, error)
 		}
 	case "name", "filename":
 		if word, ok := key(); ok {
-			return r.captured(n, v, r.nameGroup(word), ops, format)
+			v.name = r.nameGroup(word)
+			return r.textOps(n, v, ops, format)
 		}
 		v.name = "name"
 	case "regex":
@@ -483,13 +481,13 @@ func (r *rule) chain(n *node, e *expr, format string, use usage) ([]part, error)
 		if !ok {
 			return nil, errors.New("which of the groups is meant?")
 		}
-		return r.captured(n, v, "regex."+word, ops, format)
+		v.name = "regex." + word
 	case "filecontent":
 		word, ok := key()
 		if !ok {
 			word = "all"
 		}
-		return r.captured(n, v, "content."+word, ops, format)
+		v.name = "content." + word
 	case "exif":
 		return r.exif(n, v, ops, format, use)
 	case "hash":
@@ -524,12 +522,6 @@ func (r *rule) chain(n *node, e *expr, format string, use usage) ([]part, error)
 	default:
 		return nil, fmt.Errorf("there is no placeholder {%s} in forg", shorten(name, 40))
 	}
-	return r.textOps(n, v, ops, format)
-}
-
-// captured is a part that a filter of the rule must find.
-func (r *rule) captured(n *node, v *value, name string, ops []op, format string) ([]part, error) {
-	v.name = name
 	return r.textOps(n, v, ops, format)
 }
 
