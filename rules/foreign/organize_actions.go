@@ -386,7 +386,9 @@ func (a *actionReader) detected(n *node, parts []part) bool {
 		}
 		return false
 	}
-	if slices.ContainsFunc(last, func(p part) bool { return p.value && !strings.HasPrefix(p.text, "\x00") && !withoutDot.MatchString(p.text) }) {
+	if slices.ContainsFunc(last, func(p part) bool {
+		return p.value && !strings.HasPrefix(p.text, "\x00") && !withoutDot.MatchString(p.text)
+	}) {
 		a.differs(n.line, "%s is a folder, for it does not end in an extension. organize decides for each file whether there is a dot in it", shorten(n.value, 60))
 	}
 	return true
