@@ -21,7 +21,7 @@ var policy = map[string]struct {
 }{
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/metadata", "forg/rules"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/metadata", "forg/rules", "forg/rules/foreign"},
 		outside: []string{
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
@@ -58,6 +58,12 @@ var policy = map[string]struct {
 	},
 	"forg/rules": {
 		outside: []string{"go.yaml.in/yaml/v3", "golang.org/x/text"}, // names in one form of Unicode
+		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
+	},
+
+	"forg/rules/foreign": {
+		forg:    []string{"forg/rules"},
+		outside: []string{"go.yaml.in/yaml/v3"},
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
 	},
 

@@ -40,7 +40,7 @@ those of any file. Without rules, the built-in categories decide.`, exitUsageTex
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(a.rulesInitCmd(), a.rulesCheckCmd(), a.rulesListCmd(), a.rulesExplainCmd(), a.rulesTestCmd(), a.rulesSuggestCmd(),
-		a.rulesSchemaCmd())
+		a.rulesImportCmd(), a.rulesSchemaCmd())
 	return c
 }
 

@@ -268,7 +268,7 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 				}
 			}
 			if !v.wanted(&s) {
-				if s.Action.Counts() {
+				if s.Counts() {
 					v.left++
 				}
 				if t.Action == journal.Mkdir { // unless a file that is wanted needs it
@@ -362,7 +362,7 @@ func (v *reversal) wanted(s *journal.StepResult) bool {
 	if len(v.opt.Only) == 0 {
 		return true
 	}
-	if !s.Action.Counts() && s.Action != journal.Link {
+	if !s.Counts() && s.Action != journal.Link {
 		return s.Action == journal.Mkdir // goes only if it is empty
 	}
 	return slices.ContainsFunc(filepath.SplitList(v.o.Root), func(root string) bool {
