@@ -21,7 +21,7 @@ var policy = map[string]struct {
 }{
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/rules"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/watch", "forg/rules"},
 		outside: []string{
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
@@ -38,6 +38,10 @@ var policy = map[string]struct {
 			"github.com/zeebo/blake3", "golang.org/x/sync", "golang.org/x/sys",
 		},
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // never prints, runs nothing
+	},
+	"forg/organizer/watch": {
+		outside: []string{"github.com/fsnotify/fsnotify", "golang.org/x/sys"},
+		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // only tells
 	},
 	"forg/journal": {
 		outside: []string{"github.com/google/uuid", "golang.org/x/sys", "modernc.org/sqlite"},
