@@ -248,12 +248,12 @@ func (t *tree) see(e fsnotify.Event) {
 			return
 		}
 	}
-	if !t.watched[e.Name] && t.counts(filepath.Base(e.Name)) {
+	if !t.watched[e.Name] && t.counts(e.Name) {
 		t.changed()
 	}
 }
 
-func (t *tree) counts(name string) bool { return t.opt.Counts == nil || t.opt.Counts(name) }
+func (t *tree) counts(path string) bool { return t.opt.Counts == nil || t.opt.Counts(t.root, path) }
 
 // enters reports whether a new folder is watched too. The one it lies in may have become one that is not.
 func (t *tree) enters(dir string) bool {
@@ -324,7 +324,7 @@ func (t *tree) list(dir string, files map[string]stamp) error {
 			if t.opt.Enters != nil && t.opt.Enters(t.root, path) {
 				t.list(path, files) // without its files, if it cannot be read
 			}
-		case e.Type()&fs.ModeType == 0 && t.counts(e.Name()):
+		case e.Type()&fs.ModeType == 0 && t.counts(path):
 			if info, err := e.Info(); err == nil {
 				files[path] = stamp{info.Size(), info.ModTime().UnixNano()}
 			}

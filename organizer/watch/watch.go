@@ -20,8 +20,8 @@ type Options struct {
 	// Poll is how often to look at the folders instead of being told by the system. 0 looks only where the system does
 	// not tell: on network file systems, and beyond its limits.
 	Poll time.Duration
-	// Counts reports whether a file of this name is worth waiting for; nil takes every file.
-	Counts func(name string) bool
+	// Counts reports whether a file below root is worth waiting for; nil takes every file.
+	Counts func(root, path string) bool
 	// Enters reports whether a folder below root is watched too, given that the one it lies in is; nil watches none.
 	Enters func(root, dir string) bool
 	// Needs are folders besides the roots without which nothing has settled: where files will go.

@@ -165,7 +165,7 @@ func TestGoesAway(t *testing.T) {
 
 func TestCounts(t *testing.T) {
 	polling(t, func(t *testing.T, dir string, opt Options) {
-		opt.Counts = func(name string) bool { return !strings.HasSuffix(name, ".part") }
+		opt.Counts = func(_, path string) bool { return filepath.Ext(path) != ".part" }
 		w := begin(t, opt, dir)
 		write(t, "x", dir, "film.part")
 		nothing(t, w, time.Hour)
@@ -274,7 +274,7 @@ func events(t *testing.T) (string, Options) {
 
 func TestEvents(t *testing.T) {
 	dir, opt := events(t)
-	opt.Counts = func(name string) bool { return name[0] != '.' }
+	opt.Counts = func(_, path string) bool { return filepath.Base(path)[0] != '.' }
 	w := begin(t, opt, dir)
 	nothing(t, w, 300*time.Millisecond)
 	for i := range 2000 {
