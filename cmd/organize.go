@@ -17,6 +17,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"forg/journal"
 	"forg/organizer"
@@ -71,7 +72,18 @@ unless you say --again.`, exitPlanText),
 		},
 	}
 	fl := c.Flags()
+	f.register(fl)
 	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "show what would be done and change nothing")
+	fl.BoolVar(&f.copy, "copy", false, "copy instead of moving")
+	fl.StringVar(&f.planOut, "plan-out", "", "write the plan to `file` for \"forg apply\" and change nothing")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "review the plan before it is carried out")
+	fl.StringVar(&f.from0, "from0", "", "take the files listed in `file` (- for standard input), separated by NUL")
+	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
+	return c
+}
+
+// register adds the flags that say which files go where, for every command that organizes.
+func (f *organizeFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVarP(&f.recursive, "recursive", "r", false, "take files in subfolders too")
 	fl.StringSliceVar(&f.by, "by", []string{"category"}, "sort by `keys`: category, type, extension, date, month, year, size; several make subfolders (category,year)")
 	fl.StringVar(&f.into, "into", "", "destination root `dir` (default each PATH itself)")
@@ -79,7 +91,6 @@ unless you say --again.`, exitPlanText),
 	choiceVar(fl, &f.duplicates, "duplicates", "report", "what to do with files that equal another of the run", "report", "skip", "trash", "hardlink", "folder")
 	choiceVar(fl, &f.detect, "detect", "auto", "tell the kind of a file by name and content, only content, or only name", "auto", "content", "extension")
 	choiceVar(fl, &f.undated, "undated", "folder", "photos and videos of unknown date: to Undated, or by time of modification", "folder", "modified")
-	fl.BoolVar(&f.copy, "copy", false, "copy instead of moving")
 	fl.BoolVar(&f.verify, "verify", false, "read copies back from the disk before the original goes")
 	fl.DurationVar(&f.minAge, "min-age", 2*time.Second, "leave files alone that changed within this `time`")
 	fl.StringSliceVar(&f.include, "include", nil, "take only names (or, with a slash, paths below PATH) that match the `glob`")
@@ -88,13 +99,8 @@ unless you say --again.`, exitPlanText),
 	fl.BoolVar(&f.project, "inside-projects", false, "take files in projects, repositories and bundles apart too")
 	fl.BoolVar(&f.prune, "prune-empty", false, "remove folders that the run has emptied (undo makes them again)")
 	fl.BoolVar(&f.again, "again", false, "take files too that an undo has put back")
-	fl.StringVar(&f.planOut, "plan-out", "", "write the plan to `file` for \"forg apply\" and change nothing")
-	fl.BoolVarP(&f.interactive, "interactive", "i", false, "review the plan before it is carried out")
-	fl.StringVar(&f.from0, "from0", "", "take the files listed in `file` (- for standard input), separated by NUL")
 	fl.Int64Var(&f.maxFiles, "max-files", 0, "refuse to move more than this `number` of files")
 	fl.StringVar(&f.maxBytes, "max-bytes", "", "refuse to move more than this `size` (500MB, 2GiB)")
-	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
-	return c
 }
 
 // options turns flags into what the organizer understands.
@@ -133,23 +139,49 @@ func (f *organizeFlags) options() (organizer.Options, error) {
 }
 
 func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) error {
-	opt, err := f.options()
-	if err != nil {
-		return err
-	}
 	if f.interactive && !(a.inTTY && a.errTTY) {
 		return usage("--interactive needs a terminal; use --dry-run to see the plan, or --plan-out and \"forg apply\"")
 	}
-	start := a.now()
-	roots, err := a.resolveRoots(paths, f)
+	o, err := a.newOrganizing(paths, f)
 	if err != nil {
 		return err
+	}
+	return o.run(ctx, o.roots)
+}
+
+// organizing is what the command line asks for, once it is known to make sense. It can be run again and again.
+type organizing struct {
+	*app
+	flags *organizeFlags
+	opt   organizer.Options
+	set   *rules.Set
+	roots []string
+	into  string
+	watch *watching // of a forg that keeps running, else nil
+}
+
+func (a *app) newOrganizing(paths []string, f *organizeFlags) (*organizing, error) {
+	opt, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	roots, err := a.resolveRoots(paths, f)
+	if err != nil {
+		return nil, err
 	}
 	into, err := resolveInto(f.into)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return &organizing{app: a, flags: f, opt: opt, set: rules.Builtin(), roots: roots, into: into}, nil
+}
+
+// run organizes roots, as one operation.
+func (o *organizing) run(ctx context.Context, roots []string) error {
+	a, f, opt := o.app, o.flags, o.opt
+	start := a.now()
 	var j *journal.Journal
+	var err error
 	look := f.dryRun || f.planOut != ""
 	if look {
 		if j, err = a.read(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -170,8 +202,7 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 	}
 	bar := a.newProgress()
 	defer bar.done()
-	set := rules.Builtin()
-	tree, err := a.scanTrees(ctx, roots, into, f, set, opt, bar)
+	tree, err := a.scanTrees(ctx, roots, o.into, f, o.set, opt, bar)
 	if err != nil {
 		return err
 	}
@@ -183,15 +214,20 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 		if opt.Undone, err = organizer.UndoneFiles(ctx, j, tree.Roots); err != nil {
 			return err
 		}
+		if o.watch != nil {
+			if opt.ByHand, err = o.watch.byHand(ctx, j); err != nil {
+				return err
+			}
+		}
 	}
-	plan, err := organizer.MakePlan(ctx, tree, set, opt)
+	plan, err := organizer.MakePlan(ctx, tree, o.set, opt)
 	if err != nil {
 		if many, ok := errors.AsType[*organizer.TooMany](err); ok {
 			plan, limit, flag := filesText(many.Plan), filesText(many.Limit), "--max-files"
 			if many.Bytes {
 				plan, limit, flag = bytesText(many.Plan), bytesText(many.Limit), "--max-bytes"
 			}
-			return fmt.Errorf("too much: the plan moves %s, the limit is %s; nothing was moved: raise %s if that is what you want", plan, limit, flag)
+			return fmt.Errorf("%w: the plan moves %s, the limit is %s; nothing was moved: raise %s if that is what you want", errTooMuch, plan, limit, flag)
 		}
 		if errors.Is(err, organizer.ErrConflict) {
 			return fmt.Errorf("%w; nothing was moved, as --on-conflict fail says", err)
@@ -205,16 +241,28 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 		}
 	}
 	if f.interactive && !look && len(plan.Moves) > 0 {
-		if plan, err = a.reviewPlan(plan, set, opt); err != nil || plan == nil {
+		if plan, err = a.reviewPlan(plan, o.set, opt); err != nil || plan == nil {
 			return err
 		}
 	}
-	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-"}
+	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-", watch: o.watch}
 	if look {
 		return report.planned()
 	}
+	if o.watch != nil {
+		o.watch.planned(plan)
+		if len(plan.Moves) == 0 && len(plan.Prune) == 0 {
+			return report.idle()
+		}
+		var end func()
+		ctx, end = toTheEnd(ctx)
+		defer end()
+	}
 	return report.run(ctx, j, organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash})
 }
+
+// errTooMuch says that a plan was refused because it would move too much.
+var errTooMuch = errors.New("too much")
 
 // resolveRoots are the folders to organize, links resolved, none within another that covers it.
 func (a *app) resolveRoots(paths []string, f *organizeFlags) ([]string, error) {
@@ -307,11 +355,17 @@ func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(),
 	return unlock, nil
 }
 
-func (a *app) scanTrees(ctx context.Context, roots []string, into string, f *organizeFlags, set *rules.Set, opt organizer.Options, bar *progress) (*organizer.Tree, error) {
-	so := organizer.ScanOptions{
+// scanOptions say what a scan looks at.
+func (a *app) scanOptions(into string, f *organizeFlags, set *rules.Set, opt organizer.Options) organizer.ScanOptions {
+	return organizer.ScanOptions{
 		Recursive: f.recursive, Hidden: f.hidden, Include: f.include, Exclude: f.exclude, MinAge: f.minAge, Now: a.now(),
-		Into: into, Destination: organizer.Destination(set, opt.By), Projects: f.project, Progress: bar.scan,
+		Into: into, Destination: organizer.Destination(set, opt.By), Projects: f.project,
 	}
+}
+
+func (a *app) scanTrees(ctx context.Context, roots []string, into string, f *organizeFlags, set *rules.Set, opt organizer.Options, bar *progress) (*organizer.Tree, error) {
+	so := a.scanOptions(into, f, set, opt)
+	so.Progress = bar.scan
 	scan := func(root string) (*organizer.Tree, error) {
 		return organizer.Scan(ctx, root, set, so)
 	}
@@ -494,12 +548,15 @@ made are left alone and reported.`, exitPlanText),
 	return c
 }
 
+// quoteWord is a word in quotes of a shell.
+func quoteWord(w string) string { return "'" + strings.ReplaceAll(w, "'", `'\''`) + "'" }
+
 // commandLine is what the person typed, for the history.
 func commandLine() string {
 	parts := append([]string{"forg"}, os.Args[1:]...)
 	for i, p := range parts {
 		if strings.ContainsAny(p, " \t\n'\"\\$*?") || p == "" {
-			parts[i] = "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
+			parts[i] = quoteWord(p)
 		}
 	}
 	return strings.Join(parts, " ")
