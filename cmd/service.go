@@ -141,6 +141,9 @@ func (a *app) installedJobs(ctx context.Context, using, kind string) ([]installe
 	var all []installed
 	for _, m := range a.allManagers(using) {
 		jobs, err := m.jobs(ctx, kind)
+		if _, ok := m.(cron); ok && err != nil && using == usingAuto {
+			continue // who may not use cron has no jobs there
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -302,7 +302,7 @@ func (v *watching) tell(e watch.Event) {
 	case watch.Gone:
 		v.warn("%s is gone: it was moved, removed or unmounted (%v). Waiting for it to come back.", path, e.Err)
 	case watch.Replaced:
-		v.warn("%s is another folder now than the one that is watched; it is left alone. Start forg watch again to take it.", path)
+		v.warn("%s is another folder now than the one that is watched, as after an unmount. It is left alone; the other is waited for. To watch this one, start forg watch again.", path)
 	case watch.Back:
 		if !v.quiet {
 			v.warn("%s is back.", path)
