@@ -30,7 +30,7 @@ func (a *app) doctorCmd() *cobra.Command {
 	var fix bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "Check that everything can be undone",
-		Long: help(`Checks the configuration, the journal (SQLite's own check, the numbers and the hash chain of its events), its
+		Long: help(`Checks the configuration, the rules file, the journal (SQLite's own check, the numbers and the hash chain of its events), its
 permissions, runs that were cut short, leftovers of crashes in the folders forg has worked in, and damaged journals
 that were set aside. With --fix it repairs what is safe to repair; it never removes a file of yours.`,
 			exitHead+"  3    something is wrong that was not repaired\n  4    another forg is at work"),
@@ -89,6 +89,9 @@ func (a *app) examine(ctx context.Context, fix bool) ([]finding, error) {
 		found = append(found, finding{What: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	ok("configuration can be read") // or this command would not have begun
+	if f, there := a.rulesFinding(); there {
+		found = append(found, f)
+	}
 	path, err := a.journalPath()
 	if err != nil {
 		return found, err

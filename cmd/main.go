@@ -202,7 +202,7 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 	p.StringVar(&a.color, "color", "auto", "colours: auto, always or never")
 	p.StringVar(&a.progress, "progress", "auto", "progress bar: auto, always or never")
 	c.AddCommand(a.organizeCmd(), a.applyCmd(), a.undoCmd(), a.redoCmd(), a.historyCmd(), a.showCmd(), a.whereCmd(), a.scanCmd(),
-		a.rulesGroup(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
+		a.rulesCmd(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
 	c.InitDefaultHelpCmd()
 	for _, h := range c.Commands() {
 		if h.Name() == "help" {

@@ -200,6 +200,11 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 	if err != nil {
 		return err
 	}
+	if ruled != nil {
+		for _, err := range ruled.gone {
+			tree.Problems = append(tree.Problems, organizer.Problem{Err: err})
+		}
+	}
 	opt.Now = a.now()
 	opt.Trash = a.findTrash()
 	opt.Busy = organizer.Busy(tree.Roots)
@@ -401,7 +406,11 @@ func writePlanFile(name string, out io.Writer, plan *organizer.Plan, conflict or
 		if e != nil {
 			return fmt.Errorf("write the plan: %w", e)
 		}
-		defer func() { err = cmp.Or(err, f.Close()) }()
+		defer func() {
+			if err = cmp.Or(err, f.Close()); err != nil {
+				os.Remove(name) // it is ours, and no plan
+			}
+		}()
 		w = f
 	}
 	b := bufio.NewWriter(w)

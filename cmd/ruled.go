@@ -111,9 +111,6 @@ func (r *rulesFile) roots() ([]string, error) {
 
 // byRules lets the rules decide.
 func (a *app) byRules(r *rulesFile, f *organizeFlags, into string, opt *organizer.Options, look bool) error {
-	for _, err := range r.gone {
-		a.warn("Note: %v", err)
-	}
 	opt.Rules, opt.Recursive, opt.Into = r.Rules, f.recursive, into
 	opt.Metadata = metadata.NewReader(metadata.Limits{}, a.metadataCache(r.Rules))
 	opt.Confirm = a.confirmRule

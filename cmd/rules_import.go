@@ -34,19 +34,6 @@ than it did. FILE is only read; - reads it from standard input.`,
 	return c
 }
 
-// rulesGroup holds the command until there is a group of commands about rules.
-func (a *app) rulesGroup() *cobra.Command {
-	c := &cobra.Command{
-		Use: "rules", Short: "Make, check and explain rules",
-		Long:    help("Rules say where files belong.", exitUsageText),
-		Example: "  forg rules import ~/.config/organize/config.yaml",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(a.rulesImportCmd())
-	return c
-}
-
 func (a *app) importRules(path, output string) error {
 	name, source, err := a.readForeign(path)
 	if err != nil {

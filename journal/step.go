@@ -99,6 +99,10 @@ type Step struct {
 	Unit    int64  // steps of one unit stand or fall together (a bundle), 0 if alone
 }
 
+// Counts reports whether the step counts as a file moved. A hard link does where it stands for itself, and not where it only
+// takes the place of a duplicate, which goes to the trash.
+func (s *Step) Counts() bool { return s.Action.Counts() || s.Action == Link && s.Unit == 0 }
+
 // FromPath and ToPath are absolute; "" where the action has no such side.
 func (s *Step) FromPath() string { return s.FromDir.join(s.From) }
 func (s *Step) ToPath() string   { return s.ToDir.join(s.To) }

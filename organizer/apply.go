@@ -548,7 +548,7 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
-	if !s.Action.Counts() || IsAside(s.To) {
+	if !s.Counts() || IsAside(s.To) {
 		return
 	}
 	r.res.Moved++
@@ -564,7 +564,7 @@ func (r *runner) placed(s *journal.Step) {
 // movedBytes are the bytes that a step counts for: none if it leaves the content where it is.
 func movedBytes(s *journal.Step) int64 {
 	switch s.Action {
-	case journal.Symlink, journal.Tag, journal.Exec:
+	case journal.Link, journal.Symlink, journal.Tag, journal.Exec:
 		return 0
 	}
 	return s.File.Size

@@ -184,7 +184,7 @@ func (r *runner) tell(s *journal.Step, err error) {
 		path = s.ToPath()
 	}
 	r.res.Problems = append(r.res.Problems, Problem{path, fmt.Errorf("%s %s: %w", verb(s), path, withTarget(err, s))})
-	if r.opt.Step != nil && s.Action.Counts() {
+	if r.opt.Step != nil && s.Counts() {
 		r.opt.Step(s, err)
 	}
 }

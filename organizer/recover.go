@@ -180,7 +180,7 @@ func (s *settler) count(step *journal.StepResult) {
 		return
 	}
 	switch a := step.Action; {
-	case a.Counts(), a == journal.Uncopy, a == journal.Unlink:
+	case step.Counts(), a == journal.Uncopy, a == journal.Unlink:
 		s.moved++
 		s.bytes += movedBytes(&step.Step)
 	case a == journal.Unsymlink:

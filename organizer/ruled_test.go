@@ -23,10 +23,14 @@ var (
 		"Sorted/", "{ext}/", "{category}/{modified:%Y}/", "~/into/", "~/into/{ext ?? \\\"none\\\"}/", "Sorted/{name|lower}.{ext}", "{size}/",
 	})
 	someActions = rapid.Custom(func(t *rapid.T) string {
-		kind := rapid.SampledFrom([]string{"move", "move", "move", "copy", "rename", "trash", "echo"}).Draw(t, "action")
+		kind := rapid.SampledFrom([]string{"move", "move", "move", "copy", "hardlink", "symlink", "write", "rename", "trash", "echo"}).Draw(t, "action")
 		switch kind {
 		case "trash":
 			return "trash"
+		case "symlink":
+			return "symlink: Links/"
+		case "write":
+			return "write: {file: log.txt, text: \"{name}\"}"
 		case "echo":
 			return "echo: \"{name}\""
 		case "rename":

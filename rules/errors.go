@@ -25,8 +25,11 @@ func (e Errors) Error() string {
 // maxErrors bounds what a hopeless file can say.
 const maxErrors = 100
 
-// sorted returns e in the order of the file, each problem once.
+// sorted returns e in the order of the file, each problem once, in words that a terminal can show.
 func (e Errors) sorted() Errors {
+	for _, problem := range e {
+		problem.Message, problem.Hint = visible(problem.Message), visible(problem.Hint)
+	}
 	slices.SortStableFunc(e, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})

@@ -111,36 +111,61 @@ func expandBraces(s string) ([]string, error) {
 			add(s[i:end])
 			i = end
 		case '{':
-			n := strings.IndexByte(s[i:], '}')
-			if n < 0 {
-				return nil, &unitError{i, "a { in a pattern is never closed", "a brace itself is \\{"}
+			words, end, err := braces(s, i)
+			if err != nil {
+				return nil, err
 			}
-			inner := s[i+1 : i+n]
-			if strings.Contains(inner, "{") {
-				return nil, &unitError{i, "braces within braces in a pattern", ""}
-			}
-			if !strings.Contains(inner, ",") {
-				add(s[i : i+n+1])
-				i += n + 1
+			if len(words) == 1 {
+				add(s[i:end])
+				i = end
 				continue
 			}
+			if len(words)*len(out) > maxChoices {
+				return nil, &unitError{i, "the braces of a pattern stand for too many texts", ""}
+			}
 			var wider []string
-			for word := range strings.SplitSeq(inner, ",") {
+			for _, word := range words {
 				for _, o := range out {
 					wider = append(wider, o+word)
 				}
 			}
-			if len(wider) > maxChoices {
-				return nil, &unitError{i, "the braces of a pattern stand for too many texts", ""}
-			}
 			out = wider
-			i += n + 1
+			i = end
 		default:
 			add(s[i : i+1])
 			i++
 		}
 	}
 	return out, nil
+}
+
+// braces returns the words between the braces that open at i, which are parted by commas, and the place after them. What
+// is escaped or in a class parts and closes nothing, so that each word is a pattern by itself.
+func braces(s string, i int) (words []string, end int, err error) {
+	start := i + 1
+	for j := start; j < len(s); {
+		switch s[j] {
+		case '\\':
+			j += 2
+		case '[':
+			if end = classEnd(s, j); end < 0 {
+				return nil, 0, &unitError{j, "a [ in a pattern is never closed", "a bracket itself is \\["}
+			}
+			j = end
+		case '{':
+			return nil, 0, &unitError{i, "braces within braces in a pattern", ""}
+		case ',', '}':
+			words = append(words, s[start:j])
+			if s[j] == '}' {
+				return words, j + 1, nil
+			}
+			j++
+			start = j
+		default:
+			j++
+		}
+	}
+	return nil, 0, &unitError{i, "a { in a pattern is never closed", "a brace itself is \\{"}
 }
 
 // classEnd returns the place after the class that starts at i, or -1.
@@ -199,7 +224,7 @@ func globTokens(s string, style globStyle, source string, fold bool) ([]globToke
 			tokens = append(tokens, globToken{kind: '?'})
 			i++
 		case '[':
-			end := classEnd(s, i)
+			end := classEnd(s, i) // expandBraces has seen to it that there is one
 			class := s[i+1 : end-1]
 			if fold {
 				class = lowerCase(class)
@@ -211,8 +236,11 @@ func globTokens(s string, style globStyle, source string, fold bool) ([]globToke
 			tokens = append(tokens, t)
 			i = end
 		case '{':
-			n := strings.IndexByte(s[i:], '}')
-			word := s[i+1 : i+n]
+			words, end, err := braces(s, i)
+			if err != nil {
+				return nil, err
+			}
+			word := words[0]
 			at := max(0, strings.Index(source, "{"+word+"}"))
 			switch {
 			case style != captureGlob:
@@ -223,7 +251,7 @@ func globTokens(s string, style globStyle, source string, fold bool) ([]globToke
 					"use letters, digits and _"}
 			}
 			tokens = append(tokens, globToken{kind: '{', group: word})
-			i += n + 1
+			i = end
 		default:
 			_, n := utf8.DecodeRuneInString(s[i:])
 			text(s[i : i+n])
