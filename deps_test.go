@@ -21,7 +21,7 @@ var policy = map[string]struct {
 }{
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/metadata", "forg/rules", "forg/rules/foreign"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign"},
 		outside: []string{
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
@@ -51,6 +51,10 @@ var policy = map[string]struct {
 	"forg/organizer/archive": {
 		outside: []string{"github.com/klauspost/compress/zstd", "github.com/nwaples/rardecode/v2", "github.com/ulikunitz/xz"},
 		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // gets an io.ReaderAt
+	},
+	"forg/organizer/watch": {
+		outside: []string{"github.com/fsnotify/fsnotify", "golang.org/x/sys"},
+		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // only tells
 	},
 	"forg/journal": {
 		outside: []string{"github.com/google/uuid", "golang.org/x/sys", "modernc.org/sqlite"},

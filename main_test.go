@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +58,15 @@ func TestScript(t *testing.T) {
 			env.Setenv("TRASH", filepath.Join(home, ".local/share/Trash"))
 			env.Setenv("TZ", "UTC")
 			env.Values["snapshots"] = map[string]string{}
+			running := map[string]*exec.Cmd{}
+			env.Values["running"] = running
+			env.Values["env"] = env
+			env.Defer(func() {
+				for _, c := range running {
+					c.Process.Kill()
+					c.Wait()
+				}
+			})
 			return os.MkdirAll(home, 0o755)
 		},
 		Condition: condition,
@@ -88,6 +99,7 @@ type verb = func(ts *testscript.TestScript, neg bool, args []string)
 var verbs = map[string]verb{
 	"age":      ageVerb,
 	"code":     codeVerb,
+	"end":      endVerb,
 	"fifo":     fifoVerb,
 	"hardlink": hardlinkVerb,
 	"json":     jsonVerb,
@@ -100,7 +112,9 @@ var verbs = map[string]verb{
 	"sh":       shVerb,
 	"snapshot": snapshotVerb,
 	"socket":   socketVerb,
+	"start":    startVerb,
 	"tree":     treeVerb,
+	"until":    untilVerb,
 	"xattr":    xattrVerb,
 }
 
@@ -281,6 +295,111 @@ func stateOf(ts *testscript.TestScript, dirs []string) string {
 	return all.String()
 }
 
+// start NAME COMMAND ARG...: runs a program that goes on while the script does. What it prints is in NAME.out and
+// NAME.err.
+func startVerb(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) > 1, "start NAME COMMAND ARG...")
+	running := ts.Value("running").(map[string]*exec.Cmd)
+	if running[args[0]] != nil {
+		ts.Fatalf("%s runs already", args[0])
+	}
+	env := ts.Value("env").(*testscript.Env)
+	program := args[1]
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if path := filepath.Join(dir, program); !strings.ContainsRune(program, '/') {
+			if _, err := os.Stat(path); err == nil {
+				program = path
+			}
+		}
+	}
+	c := exec.Command(program, args[2:]...)
+	c.Args[0], c.Dir = args[1], ts.MkAbs(".")
+	for _, v := range env.Vars {
+		name, _, _ := strings.Cut(v, "=")
+		c.Env = append(c.Env, name+"="+ts.Getenv(name))
+	}
+	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC"} {
+		if v := ts.Getenv(name); v != "" {
+			c.Env = append(c.Env, name+"="+v)
+		}
+	}
+	for ext, to := range map[string]*io.Writer{".out": &c.Stdout, ".err": &c.Stderr} {
+		f, err := os.Create(filepath.Join(ts.Getenv("WORK"), args[0]+ext))
+		ts.Check(err)
+		defer f.Close() // the program has its own
+		*to = f
+	}
+	ts.Check(c.Start())
+	running[args[0]] = c
+}
+
+// end NAME SIGNAL CODE: sends a signal (TERM, INT, HUP, KILL) to what start has started and waits for its end. CODE is
+// the exit code, or "killed".
+func endVerb(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 3, "end NAME SIGNAL CODE")
+	running := ts.Value("running").(map[string]*exec.Cmd)
+	c := running[args[0]]
+	signal, ok := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}[args[1]]
+	if c == nil || !ok {
+		ts.Fatalf("no %s runs, or there is no signal %s", args[0], args[1])
+	}
+	delete(running, args[0])
+	ts.Check(c.Process.Signal(signal))
+	timer := time.AfterFunc(30*time.Second, func() { c.Process.Kill() })
+	c.Wait()
+	if !timer.Stop() {
+		ts.Fatalf("%s did not end within 30 s of SIG%s", args[0], args[1])
+	}
+	got := strconv.Itoa(c.ProcessState.ExitCode())
+	if got == "-1" {
+		got = "killed"
+	}
+	if got != args[2] {
+		errs, _ := os.ReadFile(filepath.Join(ts.Getenv("WORK"), args[0]+".err"))
+		ts.Fatalf("exit code %s, want %s\n%s", got, args[2], errs)
+	}
+}
+
+// until exists FILE..., until gone FILE..., until says REGEXP FILE: waits, as long as a slow machine may need.
+func untilVerb(ts *testscript.TestScript, neg bool, args []string) {
+	const usage = "until exists FILE..., until gone FILE..., until says REGEXP FILE"
+	want(ts, !neg && len(args) > 1, usage)
+	var there func(file string) bool
+	files := args[1:]
+	switch args[0] {
+	case "exists", "gone":
+		there = func(file string) bool {
+			_, err := os.Lstat(ts.MkAbs(file))
+			return (err == nil) == (args[0] == "exists")
+		}
+	case "says":
+		want(ts, len(args) == 3, usage)
+		re, err := regexp.Compile("(?m)" + args[1])
+		ts.Check(err)
+		files = args[2:]
+		there = func(file string) bool {
+			text, err := os.ReadFile(ts.MkAbs(file))
+			return err == nil && re.Match(text)
+		}
+	default:
+		want(ts, false, usage)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		missing := slices.IndexFunc(files, func(file string) bool { return !there(file) })
+		if missing < 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			for name := range ts.Value("running").(map[string]*exec.Cmd) {
+				out, _ := os.ReadFile(filepath.Join(ts.Getenv("WORK"), name+".out"))
+				errs, _ := os.ReadFile(filepath.Join(ts.Getenv("WORK"), name+".err"))
+				ts.Logf("%s has said:\n%s%s", name, out, errs)
+			}
+			ts.Fatalf("until %s: it did not come to that with %s", strings.Join(args, " "), files[missing])
+		}
+	}
+}
+
 var scrubs = []struct {
 	re *regexp.Regexp
 	to string
@@ -430,7 +549,7 @@ func TestScriptNames(t *testing.T) {
 			if strings.HasPrefix(line, "-- ") {
 				break
 			}
-			if regexp.MustCompile(`^(\[.*\] +)?skip\b`).MatchString(line) && !regexp.MustCompile(`^(\[(windows|darwin)\]|\[!(root|mounts|linux|has:[a-z0-9]+)\]) skip '?NOT TESTED`).MatchString(line) {
+			if regexp.MustCompile(`^(\[.*\] +)?skip\b`).MatchString(line) && !regexp.MustCompile(`^(\[(windows|darwin)\]|\[!(root|mounts|linux|has:[a-z0-9-]+)\]) skip '?NOT TESTED`).MatchString(line) {
 				t.Errorf("%s: %q skips without saying loudly what is not tested", s, strings.TrimSpace(line))
 			}
 		}

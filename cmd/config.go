@@ -24,7 +24,8 @@ import (
 
 // Every flag can be given on the command line, in the environment and in the configuration file, which count in this
 // order. A flag --on-conflict of organize is the key organize.on-conflict (or on-conflict, for every command that has
-// it) and the variable FORG_ORGANIZE_ON_CONFLICT (or FORG_ON_CONFLICT).
+// it) and the variable FORG_ORGANIZE_ON_CONFLICT (or FORG_ON_CONFLICT). forg watch, which organizes as well, goes by
+// organize.on-conflict too unless there is a watch.on-conflict.
 
 // origin is where a value came from.
 type origin struct {
@@ -89,11 +90,16 @@ func (a *app) journalPath() (string, error) {
 	if a.journal != "" {
 		return a.journal, nil
 	}
-	d, err := a.baseDir("XDG_STATE_HOME", ".local/state", "Library/Application Support", "LocalAppData")
+	d, err := a.stateDir()
 	if err != nil {
 		return "", fmt.Errorf("find the journal: %w", err)
 	}
-	return filepath.Join(d, "forg", "journal.db"), nil
+	return filepath.Join(d, "journal.db"), nil
+}
+
+func (a *app) stateDir() (string, error) {
+	d, err := a.baseDir("XDG_STATE_HOME", ".local/state", "Library/Application Support", "LocalAppData")
+	return filepath.Join(d, "forg"), err
 }
 
 // configPath is the configuration file: the one that was asked for, or the first that exists in its usual place.
@@ -153,6 +159,9 @@ func (a *app) configure(c *cobra.Command) error {
 		keys := []string{f.Name}
 		if c.LocalNonPersistentFlags().Lookup(f.Name) != nil {
 			keys = []string{section(c) + "." + f.Name, f.Name}
+			if like := c.Annotations[settingsOf]; like != "" {
+				keys = slices.Insert(keys, 1, like+"."+f.Name)
+			}
 		}
 		switch env, name := a.fromEnv(keys); {
 		case f.Changed:
@@ -189,6 +198,9 @@ func (a *app) configure(c *cobra.Command) error {
 	}
 	return nil
 }
+
+// settingsOf is the annotation of a command that goes by the settings of another as well.
+const settingsOf = "settings of"
 
 func section(c *cobra.Command) string {
 	return strings.ReplaceAll(strings.TrimPrefix(c.CommandPath(), "forg "), " ", ".")
@@ -301,7 +313,7 @@ func (a *app) configCmd() *cobra.Command {
 		Long: help(`Every flag of every command can also be set in the configuration file and in the environment. The command line
 counts first, then the environment, then the file, then the default. The flag --on-conflict of "forg organize" is
 the key "organize.on-conflict" (or "on-conflict" for every command that has it) and the variable
-FORG_ORGANIZE_ON_CONFLICT (or FORG_ON_CONFLICT).`, exitUsageText),
+FORG_ORGANIZE_ON_CONFLICT (or FORG_ON_CONFLICT). "forg watch" goes by the settings of organize, unless it has its own.`, exitUsageText),
 		Example: `  forg config path
   forg config show --origin
   mkdir -p "$(dirname "$(forg config path)")"

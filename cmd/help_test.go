@@ -60,7 +60,13 @@ func TestExamples(t *testing.T) {
 				t.Errorf("%s: the example names no command: %s", c.CommandPath(), strings.TrimSpace(line))
 				continue
 			}
-			for _, w := range words {
+			for i, w := range words {
+				if w == "--" { // flags of the command that will be run
+					if target, _, err = root.Find([]string{target.Annotations[passesFlagsTo]}); err != nil || target == root {
+						t.Errorf("%s: the example gives flags to no command: %s", c.CommandPath(), words[i:])
+					}
+					continue
+				}
 				name, _, _ := strings.Cut(w, "=")
 				if long, ok := strings.CutPrefix(name, "--"); ok && target.Flags().Lookup(long) == nil && target.InheritedFlags().Lookup(long) == nil {
 					t.Errorf("%s: the example uses --%s, which %q has not", c.CommandPath(), long, target.CommandPath())

@@ -193,16 +193,9 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w%s\nSee '%s --help'", err, flagHint(c, err), c.CommandPath())
 	})
-	p := c.PersistentFlags()
-	p.StringVar(&a.config, "config", "", "configuration `file` (default $XDG_CONFIG_HOME/forg/config.yaml)")
-	p.StringVar(&a.journal, "journal", "", "journal `file` (default $XDG_STATE_HOME/forg/journal.db)")
-	p.BoolVar(&a.json, "json", false, "print one JSON object")
-	p.BoolVarP(&a.quiet, "quiet", "q", false, "say only what went wrong")
-	p.BoolVarP(&a.verbose, "verbose", "v", false, "say more: every file and why")
-	p.StringVar(&a.color, "color", "auto", "colours: auto, always or never")
-	p.StringVar(&a.progress, "progress", "auto", "progress bar: auto, always or never")
+	a.registerGlobal(c.PersistentFlags())
 	c.AddCommand(a.organizeCmd(), a.applyCmd(), a.undoCmd(), a.redoCmd(), a.historyCmd(), a.showCmd(), a.whereCmd(), a.scanCmd(),
-		a.rulesCmd(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
+		a.rulesCmd(), a.watchCmd(), a.scheduleCmd(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
 	c.InitDefaultHelpCmd()
 	for _, h := range c.Commands() {
 		if h.Name() == "help" {
@@ -219,6 +212,17 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 		}
 	}
 	return c
+}
+
+// registerGlobal adds the flags that every command takes.
+func (a *app) registerGlobal(p *pflag.FlagSet) {
+	p.StringVar(&a.config, "config", "", "configuration `file` (default $XDG_CONFIG_HOME/forg/config.yaml)")
+	p.StringVar(&a.journal, "journal", "", "journal `file` (default $XDG_STATE_HOME/forg/journal.db)")
+	p.BoolVar(&a.json, "json", false, "print one JSON object")
+	p.BoolVarP(&a.quiet, "quiet", "q", false, "say only what went wrong")
+	p.BoolVarP(&a.verbose, "verbose", "v", false, "say more: every file and why")
+	p.StringVar(&a.color, "color", "auto", "colours: auto, always or never")
+	p.StringVar(&a.progress, "progress", "auto", "progress bar: auto, always or never")
 }
 
 // Root is forg's command tree, from which manual pages are made.

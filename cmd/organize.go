@@ -17,6 +17,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"forg/journal"
 	"forg/organizer"
@@ -79,7 +80,18 @@ unless you say --again.`, exitPlanText),
 		},
 	}
 	fl := c.Flags()
+	f.register(fl)
 	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "show what would be done and change nothing")
+	fl.BoolVar(&f.copy, "copy", false, "copy instead of moving")
+	fl.StringVar(&f.planOut, "plan-out", "", "write the plan to `file` for \"forg apply\" and change nothing")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "review the plan before it is carried out")
+	fl.StringVar(&f.from0, "from0", "", "take the files listed in `file` (- for standard input), separated by NUL")
+	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
+	return c
+}
+
+// register adds the flags that say which files go where, for every command that organizes.
+func (f *organizeFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVarP(&f.recursive, "recursive", "r", false, "take files in subfolders too")
 	fl.StringSliceVar(&f.by, "by", []string{"category"}, "sort by `keys`: category, type, extension, date, month, year, size; several make subfolders (category,year)")
 	fl.StringVar(&f.rules, "rules", "", "let the rules of `file` say where files go (without PATH: default $XDG_CONFIG_HOME/forg/rules.yaml)")
@@ -90,7 +102,6 @@ unless you say --again.`, exitPlanText),
 	choiceVar(fl, &f.duplicates, "duplicates", "report", "what to do with files that equal another of the run", "report", "skip", "trash", "hardlink", "folder")
 	choiceVar(fl, &f.detect, "detect", "auto", "tell the kind of a file by name and content, only content, or only name", "auto", "content", "extension")
 	choiceVar(fl, &f.undated, "undated", "folder", "photos and videos of unknown date: to Undated, or by time of modification", "folder", "modified")
-	fl.BoolVar(&f.copy, "copy", false, "copy instead of moving")
 	fl.BoolVar(&f.verify, "verify", false, "read copies back from the disk before the original goes")
 	fl.DurationVar(&f.minAge, "min-age", 2*time.Second, "leave files alone that changed within this `time`")
 	fl.StringSliceVar(&f.include, "include", nil, "take only names (or, with a slash, paths below PATH) that match the `glob`")
@@ -99,13 +110,8 @@ unless you say --again.`, exitPlanText),
 	fl.BoolVar(&f.project, "inside-projects", false, "take files in projects, repositories and bundles apart too")
 	fl.BoolVar(&f.prune, "prune-empty", false, "remove folders that the run has emptied (undo makes them again)")
 	fl.BoolVar(&f.again, "again", false, "take files too that an undo has put back")
-	fl.StringVar(&f.planOut, "plan-out", "", "write the plan to `file` for \"forg apply\" and change nothing")
-	fl.BoolVarP(&f.interactive, "interactive", "i", false, "review the plan before it is carried out")
-	fl.StringVar(&f.from0, "from0", "", "take the files listed in `file` (- for standard input), separated by NUL")
 	fl.Int64Var(&f.maxFiles, "max-files", 0, "refuse to move more than this `number` of files")
 	fl.StringVar(&f.maxBytes, "max-bytes", "", "refuse to move more than this `size` (500MB, 2GiB)")
-	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
-	return c
 }
 
 // options turns flags into what the organizer understands.
@@ -144,17 +150,36 @@ func (f *organizeFlags) options() (organizer.Options, error) {
 }
 
 func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) error {
-	opt, err := f.options()
-	if err != nil {
-		return err
-	}
 	if f.interactive && !(a.inTTY && a.errTTY) {
 		return usage("--interactive needs a terminal; use --dry-run to see the plan, or --plan-out and \"forg apply\"")
 	}
-	start := a.now()
-	ruled, err := a.organizeRules(paths, f)
+	o, err := a.newOrganizing(paths, f)
 	if err != nil {
 		return err
+	}
+	return o.run(ctx, o.roots)
+}
+
+// organizing is what the command line asks for, once it is known to make sense. It can be run again and again.
+type organizing struct {
+	*app
+	flags *organizeFlags
+	opt   organizer.Options
+	set   *rules.Set
+	roots []string
+	into  string
+	ruled *rulesFile // the rules that decide, or nil
+	watch *watching  // of a forg that keeps running, else nil
+}
+
+func (a *app) newOrganizing(paths []string, f *organizeFlags) (*organizing, error) {
+	opt, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	ruled, err := a.organizeRules(paths, f)
+	if err != nil {
+		return nil, err
 	}
 	var roots []string
 	if ruled != nil && len(paths) == 0 && f.from0 == "" {
@@ -163,13 +188,31 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 		roots, err = a.resolveRoots(paths, f)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	into, err := resolveInto(f.into)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	o := &organizing{app: a, flags: f, opt: opt, set: rules.Builtin(), roots: roots, into: into, ruled: ruled}
+	if ruled != nil {
+		o.byRules()
+	}
+	return o, nil
+}
+
+// run organizes roots, as one operation.
+func (o *organizing) run(ctx context.Context, roots []string) error {
+	a, f, opt := o.app, o.flags, o.opt
+	start := a.now()
+	if o.ruled != nil {
+		opt.Rules = o.ruled.At(start) // ages are counted from this run
+		var done func()
+		opt.Metadata, done = a.readMetadata(opt.Rules)
+		defer done()
 	}
 	var j *journal.Journal
+	var err error
 	look := f.dryRun || f.planOut != ""
 	if look {
 		if j, err = a.read(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -190,18 +233,12 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 	}
 	bar := a.newProgress()
 	defer bar.done()
-	set := rules.Builtin()
-	if ruled != nil {
-		if err := a.byRules(ruled, f, into, &opt, look); err != nil {
-			return err
-		}
-	}
-	tree, err := a.scanTrees(ctx, roots, into, f, set, opt, bar)
+	tree, err := o.scanTrees(ctx, roots, opt, bar)
 	if err != nil {
 		return err
 	}
-	if ruled != nil {
-		for _, err := range ruled.gone {
+	if o.ruled != nil {
+		for _, err := range o.ruled.gone {
 			tree.Problems = append(tree.Problems, organizer.Problem{Err: err})
 		}
 	}
@@ -213,15 +250,20 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 		if opt.Undone, err = organizer.UndoneFiles(ctx, j, tree.Roots); err != nil {
 			return err
 		}
+		if o.watch != nil {
+			if opt.ByHand, err = o.watch.byHand(ctx, j); err != nil {
+				return err
+			}
+		}
 	}
-	plan, err := organizer.MakePlan(ctx, tree, set, opt)
+	plan, err := organizer.MakePlan(ctx, tree, o.set, opt)
 	if err != nil {
 		if many, ok := errors.AsType[*organizer.TooMany](err); ok {
 			plan, limit, flag := filesText(many.Plan), filesText(many.Limit), "--max-files"
 			if many.Bytes {
 				plan, limit, flag = bytesText(many.Plan), bytesText(many.Limit), "--max-bytes"
 			}
-			return fmt.Errorf("too much: the plan moves %s, the limit is %s; nothing was moved: raise %s if that is what you want", plan, limit, flag)
+			return fmt.Errorf("%w: the plan moves %s, the limit is %s; nothing was moved: raise %s if that is what you want", errTooMuch, plan, limit, flag)
 		}
 		if errors.Is(err, organizer.ErrConflict) {
 			return fmt.Errorf("%w; nothing was moved, as --on-conflict fail says", err)
@@ -235,16 +277,28 @@ func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) er
 		}
 	}
 	if f.interactive && !look && len(plan.Moves) > 0 {
-		if plan, err = a.reviewPlan(plan, set, opt); err != nil || plan == nil {
+		if plan, err = a.reviewPlan(plan, o.set, opt); err != nil || plan == nil {
 			return err
 		}
 	}
-	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-"}
+	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-", watch: o.watch}
 	if look {
 		return report.planned()
 	}
+	if o.watch != nil {
+		o.watch.planned(plan)
+		if len(plan.Moves) == 0 && len(plan.Prune) == 0 {
+			return report.idle()
+		}
+		var end func()
+		ctx, end = toTheEnd(ctx)
+		defer end()
+	}
 	return report.run(ctx, j, organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash, Exec: a.runProgram})
 }
+
+// errTooMuch says that a plan was refused because it would move too much.
+var errTooMuch = errors.New("too much")
 
 // resolveRoots are the folders to organize, links resolved, none within another that covers it.
 func (a *app) resolveRoots(paths []string, f *organizeFlags) ([]string, error) {
@@ -320,42 +374,48 @@ func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(),
 	return unlock, nil
 }
 
-func (a *app) scanTrees(ctx context.Context, roots []string, into string, f *organizeFlags, set *rules.Set, opt organizer.Options, bar *progress) (*organizer.Tree, error) {
-	so := organizer.ScanOptions{
-		Recursive: f.recursive, Hidden: f.hidden, Include: f.include, Exclude: f.exclude, MinAge: f.minAge, Now: a.now(),
-		Into: into, Destination: organizer.Destination(set, opt.By), Projects: f.project, Progress: bar.scan,
+// scanOptions say what a scan of root looks at.
+func (o *organizing) scanOptions(root string, opt organizer.Options) organizer.ScanOptions {
+	f := o.flags
+	so := organizer.ScanOptions{Recursive: f.recursive, Hidden: f.hidden, Include: f.include, Exclude: f.exclude, MinAge: f.minAge,
+		Now: o.now(), Into: o.into, Projects: f.project}
+	if opt.Rules == nil {
+		so.Destination = organizer.Destination(o.set, opt.By)
+		return so
 	}
-	scan := func(root string) (*organizer.Tree, error) {
-		if opt.Rules != nil {
-			so.Recursive, so.Destination = true, nil
-			leave := map[string]bool{}
-			for _, dir := range opt.Rules.Inside(filepath.ToSlash(root), filepath.ToSlash(into)) {
-				leave[filepath.FromSlash(dir)] = true
-			}
-			so.Leave = func(path string) bool { return leave[path] }
-			so.Enter = func(path string) bool {
-				scope := opt.Rules.Scope(filepath.ToSlash(root), filepath.ToSlash(path), f.recursive)
-				return !slices.Contains(roots, path) && (!scope.Empty() || scope.Below())
-			}
-		}
-		return organizer.Scan(ctx, root, set, so)
+	so.Recursive = true // as far as a rule looks
+	leave := map[string]bool{}
+	for _, dir := range opt.Rules.Inside(filepath.ToSlash(root), filepath.ToSlash(o.into)) {
+		leave[filepath.FromSlash(dir)] = true
 	}
+	so.Leave = func(path string) bool { return leave[path] }
+	so.Enter = func(path string) bool {
+		scope := opt.Rules.Scope(filepath.ToSlash(root), filepath.ToSlash(path), f.recursive)
+		return !slices.Contains(o.roots, path) && (!scope.Empty() || scope.Below())
+	}
+	return so
+}
+
+func (o *organizing) scanTrees(ctx context.Context, roots []string, opt organizer.Options, bar *progress) (*organizer.Tree, error) {
+	f := o.flags
 	if f.from0 != "" {
-		list, err := a.readList(f.from0)
+		list, err := o.readList(f.from0)
 		if err != nil {
 			return nil, err
 		}
-		so.Only = list
-		if so.Into == "" && len(roots) == 1 {
-			so.Into = roots[0]
-		} else if len(roots) > 1 {
+		if len(roots) > 1 {
 			return nil, usage("--from0 takes one PATH at most, as the destination root")
 		}
 		root := "."
 		if len(roots) == 1 {
 			root = roots[0]
 		}
-		t, err := scan(root)
+		so := o.scanOptions(root, opt)
+		so.Progress, so.Only = bar.scan, list
+		if so.Into == "" && len(roots) == 1 {
+			so.Into = root
+		}
+		t, err := organizer.Scan(ctx, root, o.set, so)
 		if err == nil && t.Files == 0 && len(t.Problems) > 0 && len(t.Problems) == len(list) {
 			return nil, t.Problems[0].Err
 		}
@@ -363,7 +423,9 @@ func (a *app) scanTrees(ctx context.Context, roots []string, into string, f *org
 	}
 	var trees []*organizer.Tree
 	for _, r := range roots {
-		t, err := scan(r)
+		so := o.scanOptions(r, opt)
+		so.Progress = bar.scan
+		t, err := organizer.Scan(ctx, r, o.set, so)
 		if err != nil {
 			return nil, err
 		}
@@ -526,12 +588,15 @@ made are left alone and reported.`, exitPlanText),
 	return c
 }
 
+// quoteWord is a word in quotes of a shell.
+func quoteWord(w string) string { return "'" + strings.ReplaceAll(w, "'", `'\''`) + "'" }
+
 // commandLine is what the person typed, for the history.
 func commandLine() string {
 	parts := append([]string{"forg"}, os.Args[1:]...)
 	for i, p := range parts {
 		if strings.ContainsAny(p, " \t\n'\"\\$*?") || p == "" {
-			parts[i] = "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
+			parts[i] = quoteWord(p)
 		}
 	}
 	return strings.Join(parts, " ")

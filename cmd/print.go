@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -300,6 +301,7 @@ type organizeReport struct {
 	start    time.Time
 	dryRun   bool
 	quietOut bool // the answer is the plan itself
+	watch    *watching
 	count    map[string]*tally
 }
 
@@ -469,6 +471,9 @@ func (r *organizeReport) said() {
 // careful names the files that are not what they seem. Whoever asks for quiet wants to know of those too.
 func (r *organizeReport) careful() {
 	for i, m := range r.plan.Mismatches {
+		if r.watch != nil && !r.watch.news("careful "+m.Path) {
+			continue
+		}
 		if i == 20 && !r.verbose {
 			r.warn("... and %d more files that are not what their names say (-v shows all)", len(r.plan.Mismatches)-i)
 			break
@@ -534,6 +539,8 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 		if e := r.finishJSON(o, res, res.Moved, res.Bytes); e != nil {
 			err = errors.Join(err, e)
 		}
+	} else if r.watch != nil {
+		r.batch(res)
 	} else {
 		r.summary(res, err)
 	}
@@ -569,15 +576,10 @@ func (r *organizeReport) summary(res *organizer.Result, err error) {
 		}
 		fmt.Fprintf(r.out, "%s %s, %s, in %s.\n", what, filesText(res.Moved), bytesText(res.Bytes), durationText(r.now().Sub(r.start)))
 		width := 0
-		labels := make([]string, 0, len(r.count))
 		for l := range r.count {
-			labels = append(labels, l)
 			width = max(width, len(l))
 		}
-		slices.SortFunc(labels, func(a, b string) int {
-			return cmp.Or(cmp.Compare(r.count[b].Files, r.count[a].Files), cmp.Compare(a, b))
-		})
-		for _, l := range labels {
+		for _, l := range r.labels() {
 			fmt.Fprintf(r.out, "  %s  %8s  %8s\n", r.paint(bold, fmt.Sprintf("%-*s", width, l)), humanize.Comma(r.count[l].Files), bytesText(r.count[l].Bytes))
 		}
 	}
@@ -585,6 +587,48 @@ func (r *organizeReport) summary(res *organizer.Result, err error) {
 	if res.Moved > 0 && err == nil {
 		fmt.Fprintf(r.out, "Undo with: %s\n", r.paint(bold, fmt.Sprintf("forg undo %d", res.ID)))
 	}
+}
+
+// labels are what was counted, most files first.
+func (r *organizeReport) labels() []string {
+	return slices.SortedFunc(maps.Keys(r.count), func(a, b string) int {
+		return cmp.Or(cmp.Compare(r.count[b].Files, r.count[a].Files), cmp.Compare(a, b))
+	})
+}
+
+// batch tells in one line what a batch of a forg that keeps running has done.
+func (r *organizeReport) batch(res *organizer.Result) {
+	defer r.careful()
+	if r.quiet || res.Moved == 0 {
+		return
+	}
+	parts := make([]string, 0, len(r.count))
+	for _, l := range r.labels() {
+		parts = append(parts, fmt.Sprintf("%s %s", show(l), humanize.Comma(r.count[l].Files)))
+	}
+	fmt.Fprintf(r.out, "%s moved %s: %s; undo with: %s\n", r.now().Format("15:04"), filesText(res.Moved), strings.Join(parts, ", "),
+		r.paint(bold, fmt.Sprintf("forg undo %d", res.ID)))
+}
+
+// idle ends a batch that has nothing to do: only what went wrong is worth a word, and not twice.
+func (r *organizeReport) idle() error {
+	all := slices.DeleteFunc(slices.Concat(r.plan.Tree.Problems, r.plan.Problems), func(p organizer.Problem) bool { return !r.watch.news(p.Err.Error()) })
+	r.plan.Tree.Problems, r.plan.Problems = all, nil
+	if len(all) == 0 {
+		return nil
+	}
+	if r.json {
+		o := newObject(r.out)
+		o.array("moves")
+		o.end()
+		if err := r.finishJSON(o, nil, 0, 0); err != nil {
+			return err
+		}
+	}
+	for _, p := range all {
+		r.complain(p.Err)
+	}
+	return nil
 }
 
 func durationText(d time.Duration) string {
@@ -607,6 +651,9 @@ func (r *organizeReport) finishJSON(o *object, res *organizer.Result, moved, byt
 	skipped := r.skipped()
 	if res != nil {
 		skipped += res.Skipped
+	}
+	if r.watch != nil {
+		o.field("at", r.now().Format(time.RFC3339Nano))
 	}
 	o.field("operation", shortOf(res))
 	o.field("dry_run", r.dryRun)
@@ -672,7 +719,9 @@ func (r *organizeReport) problems(res *organizer.Result) int {
 		}
 	}
 	for _, p := range all {
-		r.complain(p.Err)
+		if r.watch == nil || r.watch.news(p.Err.Error()) {
+			r.complain(p.Err)
+		}
 	}
 	return len(all)
 }

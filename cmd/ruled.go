@@ -110,33 +110,26 @@ func (r *rulesFile) roots() ([]string, error) {
 }
 
 // byRules lets the rules decide.
-func (a *app) byRules(r *rulesFile, f *organizeFlags, into string, opt *organizer.Options, look bool) error {
-	opt.Rules, opt.Recursive, opt.Into = r.Rules, f.recursive, into
-	opt.Metadata = metadata.NewReader(metadata.Limits{}, a.metadataCache(r.Rules))
-	opt.Confirm = a.confirmRule
-	if look {
+func (o *organizing) byRules() {
+	f, opt := o.flags, &o.opt
+	opt.Rules, opt.Recursive, opt.Into = o.ruled.Rules, f.recursive, o.into
+	if f.dryRun || f.planOut != "" {
 		opt.Confirm = func(string, string) bool { return true } // the plan shows what would be asked about
-	} else if !a.inTTY || !a.errTTY {
-		opt.Confirm = nil
+	} else if o.inTTY && o.errTTY {
+		opt.Confirm = o.confirmRule
 	}
-	return nil
 }
 
-// metadataCache is the cache of what was read of files, nil if the rules ask for nothing that is worth keeping or it cannot
-// be used.
-func (a *app) metadataCache(r *rules.Rules) *metadata.Cache {
-	if !slices.ContainsFunc(r.Needs(), metadata.Knows) {
-		return nil
+// readMetadata reads what rules ask of contents. What it has read is kept for the next run, if the rules ask for anything
+// that is worth it; done is to be called at the end.
+func (a *app) readMetadata(r *rules.Rules) (reader *metadata.Reader, done func()) {
+	var cache *metadata.Cache
+	if slices.ContainsFunc(r.Needs(), metadata.Knows) {
+		if dir, err := a.cacheDir(); err == nil {
+			cache, _ = metadata.OpenCache(filepath.Join(dir, "metadata.db")) // it only saves time
+		}
 	}
-	dir, err := a.cacheDir()
-	if err != nil {
-		return nil
-	}
-	c, err := metadata.OpenCache(filepath.Join(dir, "metadata.db"))
-	if err != nil {
-		return nil // it only saves time
-	}
-	return c
+	return metadata.NewReader(metadata.Limits{}, cache), func() { cache.Close() }
 }
 
 // confirmRule asks a person on behalf of a rule.

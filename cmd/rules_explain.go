@@ -105,13 +105,18 @@ func (a *app) planByRules(ctx context.Context, r *rulesFile, f *organizeFlags, r
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := a.byRules(r, f, into, &opt, true); err != nil {
-		return nil, nil, err
-	}
 	bar := a.newProgress()
 	defer bar.done()
 	set := rules.Builtin()
-	tree, err := a.scanTrees(ctx, []string{root}, into, f, set, opt, bar)
+	look := *f
+	look.dryRun = true
+	o := &organizing{app: a, flags: &look, opt: opt, set: set, roots: []string{root}, into: into, ruled: r}
+	o.byRules()
+	opt = o.opt
+	var done func()
+	opt.Metadata, done = a.readMetadata(opt.Rules)
+	defer done()
+	tree, err := o.scanTrees(ctx, o.roots, opt, bar)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -122,8 +122,8 @@ type jsonSuggestion struct {
 }
 
 // suggestReport shows what a person has moved, and the rules for it.
-func (a *app) suggestReport(placed []organizer.Placed, all []organizer.Suggestion, looked int, add bool) error {
-	var elsewhere []*organizer.Placed
+func (a *app) suggestReport(placed []organizer.PlacedFile, all []organizer.Suggestion, looked int, add bool) error {
+	var elsewhere []*organizer.PlacedFile
 	gone := 0
 	for i := range placed {
 		switch p := &placed[i]; {

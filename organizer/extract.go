@@ -159,7 +159,7 @@ type extracted struct {
 	depth int
 	kids  map[string]*extracted // by their names in the archive
 	next  map[string]int        // number to try next for a name that is taken
-	mode  uint32 // as the archive has it, 0 if it has none
+	mode  uint32                // as the archive has it, 0 if it has none
 	mtime time.Time
 }
 

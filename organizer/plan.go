@@ -73,6 +73,8 @@ type Options struct {
 	Hidden     bool
 	// Undone tells where an undo has put a file back from: it is left where it is rather than put there again.
 	Undone func(dir, name string, f journal.Identity) (from string, ok bool)
+	// ByHand reports whether a person has taken a file from where it was put before: it is left where it is. nil leaves none.
+	ByHand func(dir *Dir, name string, f journal.Identity) bool
 	// Trash finds the trash for files of a folder; nil refuses what would need it.
 	Trash func(dir *Dir) (TrashDir, error)
 	// Busy reports whether a program has the file open for writing.
@@ -358,6 +360,10 @@ func (p *planner) assignOne(r, lead Ref, unit uint32) {
 			p.leave(r, LeftUndone)
 			return
 		}
+	}
+	if d := &p.Tree.Dirs[p.Tree.DirOf(r)]; p.opt.ByHand != nil && p.opt.ByHand(d, p.Tree.Name(r), identity(p.Tree.File(r))) {
+		p.leave(r, LeftByHand)
+		return
 	}
 	action := journal.Rename
 	if p.opt.Copy {

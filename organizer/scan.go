@@ -33,6 +33,7 @@ const (
 	LeftYoung
 	LeftPartial
 	LeftUndone
+	LeftByHand
 	LeftConflict
 	LeftDuplicate
 	LeftProject
@@ -51,7 +52,7 @@ const (
 )
 
 var reasonText = [Reasons]string{"", "open in another program", "changed a moment ago", "unfinished download",
-	"put back by an undo", "name taken", "duplicate", "project or repository", "folder bundle",
+	"put back by an undo", "moved by hand", "name taken", "duplicate", "project or repository", "folder bundle",
 	"destination folder", "hidden", "symbolic link", "special file", "system file", "excluded",
 	"leftover of forg", "hard link to another file system", "changed since the scan", "matched by no rule"}
 
@@ -215,11 +216,7 @@ func Scan(ctx context.Context, root string, set *rules.Set, opt ScanOptions) (*T
 			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
-	s := &scanner{opt: opt, set: set, root: root, young: opt.Now.Add(-opt.MinAge).UnixNano(), tree: &Tree{Roots: []string{root}}}
-	s.cond = sync.NewCond(&s.mu)
-	if s.opt.Into == "" && opt.Only == nil {
-		s.opt.Into = root
-	}
+	s := newScanner(root, set, opt)
 	if opt.Only != nil {
 		s.listed(opt.Only)
 	} else {
@@ -233,6 +230,15 @@ func Scan(ctx context.Context, root string, set *rules.Set, opt ScanOptions) (*T
 		return nil, s.tree.Problems[0].Err
 	}
 	return s.tree, nil
+}
+
+func newScanner(root string, set *rules.Set, opt ScanOptions) *scanner {
+	s := &scanner{opt: opt, set: set, root: root, young: opt.Now.Add(-opt.MinAge).UnixNano(), tree: &Tree{Roots: []string{root}}}
+	s.cond = sync.NewCond(&s.mu)
+	if s.opt.Into == "" && opt.Only == nil {
+		s.opt.Into = root
+	}
+	return s
 }
 
 // ResolveDir is the absolute path of a folder with symbolic links resolved: what a person names may be a link, what
@@ -492,38 +498,51 @@ func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, lists r
 		s.count(LeftSpecial)
 		return
 	}
-	left := NotLeft
-	switch {
-	case strings.HasPrefix(name, tempPrefix):
-		left = LeftOurs
-	case lists&rules.SystemNames != 0:
-		left = LeftSystem
-	case lists&rules.PartialNames != 0:
-		left = LeftPartial
-	case hidden:
-		left = LeftHidden
-	case s.excluded(dir, name):
-		left = LeftExcluded
-	}
+	left := s.leftByName(dir, name, hidden, lists)
 	c.files = append(c.files, File{name: uint32(len(c.names)), len: uint16(len(e.name)), Left: left})
 	c.names = append(append(c.names, e.name...), 0)
 }
 
+// leftByName is why a file is left alone whatever it is, or NotLeft.
+func (s *scanner) leftByName(dir, name string, hidden bool, lists rules.Lists) Reason {
+	switch {
+	case strings.HasPrefix(name, tempPrefix):
+		return LeftOurs
+	case lists&rules.SystemNames != 0:
+		return LeftSystem
+	case lists&rules.PartialNames != 0:
+		return LeftPartial
+	case hidden:
+		return LeftHidden
+	case s.excluded(dir, name):
+		return LeftExcluded
+	}
+	return NotLeft
+}
+
 func (s *scanner) sortDir(dir, name string, hidden, isRoot bool, lists rules.Lists, subdirs *[]string) {
+	path := filepath.Join(dir, name)
+	if left := s.leftDirByName(dir, name, hidden, isRoot, lists); left != NotLeft {
+		s.count(left)
+	} else if s.opt.Enter == nil || s.opt.Enter(path) {
+		*subdirs = append(*subdirs, path)
+	}
+}
+
+// leftDirByName is why a recursive scan does not look into a folder, as far as its name tells, or NotLeft.
+func (s *scanner) leftDirByName(dir, name string, hidden, isRoot bool, lists rules.Lists) Reason {
 	path := filepath.Join(dir, name)
 	switch {
 	case hidden:
-		s.count(LeftHidden)
-	case s.opt.Enter != nil && !s.opt.Enter(path):
+		return LeftHidden
 	case s.opt.Destination != nil && dir == s.opt.Into && s.opt.Destination(name), path == s.opt.Into && !isRoot, s.opt.Leave != nil && s.opt.Leave(path):
-		s.count(LeftDestination)
+		return LeftDestination
 	case !s.opt.Projects && lists&rules.FolderBundleNames != 0:
-		s.count(LeftFolderBundle)
+		return LeftFolderBundle
 	case matchAny(s.opt.Exclude, s.root, path, name):
-		s.count(LeftExcluded)
-	default:
-		*subdirs = append(*subdirs, path)
+		return LeftExcluded
 	}
+	return NotLeft
 }
 
 func (s *scanner) excluded(dir, name string) bool {

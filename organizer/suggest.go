@@ -20,8 +20,8 @@ import (
 
 // Learning: where a person has put files that forg had placed, and the rule that would have put them there.
 
-// Placed is a file that forg has put somewhere.
-type Placed struct {
+// PlacedFile is a file that forg has put somewhere.
+type PlacedFile struct {
 	From      string // where it was before forg moved it first
 	Root      string // the folder that was organized
 	To        string // where forg put it last
@@ -34,7 +34,7 @@ type Placed struct {
 }
 
 // Elsewhere reports whether the file is known to be somewhere else than where forg put it.
-func (p *Placed) Elsewhere() bool { return p.Now != "" && p.Now != p.To }
+func (p *PlacedFile) Elsewhere() bool { return p.Now != "" && p.Now != p.To }
 
 // Search says how files are looked for that are not where forg put them.
 type Search struct {
@@ -45,12 +45,12 @@ type Search struct {
 // PlacedFiles returns the files that forg has put somewhere and that no undo took back, in the order of their paths, and
 // how many folders it looked into for those that are not there any more. Files are known by inode and birth time, so a
 // file that went to another file system is not found. Hidden folders and projects are not looked into.
-func PlacedFiles(ctx context.Context, j *journal.Journal, set *rules.Set, s Search) ([]Placed, int, error) {
+func PlacedFiles(ctx context.Context, j *journal.Journal, set *rules.Set, s Search) ([]PlacedFile, int, error) {
 	placed, err := placedBy(ctx, j)
 	if err != nil {
 		return nil, 0, err
 	}
-	missing := map[inode][]*Placed{}
+	missing := map[inode][]*PlacedFile{}
 	for i := range placed {
 		p := &placed[i]
 		if st, err := lstat(p.To); err == nil && p.is(st.Identity, 0) {
@@ -109,7 +109,7 @@ func PlacedFiles(ctx context.Context, j *journal.Journal, set *rules.Set, s Sear
 }
 
 // is reports whether id, on a volume, is the file. An inode without a birth time may have been given to another file.
-func (p *Placed) is(id journal.Identity, volume uint64) bool {
+func (p *PlacedFile) is(id journal.Identity, volume uint64) bool {
 	if volume != 0 && p.volume != 0 && volume != p.volume {
 		return false
 	}
@@ -117,12 +117,12 @@ func (p *Placed) is(id journal.Identity, volume uint64) bool {
 }
 
 // placedBy follows the journal.
-func placedBy(ctx context.Context, j *journal.Journal) ([]Placed, error) {
+func placedBy(ctx context.Context, j *journal.Journal) ([]PlacedFile, error) {
 	all, err := j.Since(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	at := map[place]*Placed{}
+	at := map[place]*PlacedFile{}
 	for _, o := range all {
 		aside := map[place]journal.StepResult{}
 		for s, err := range j.Steps(ctx, o, false) {
@@ -146,7 +146,7 @@ func placedBy(ctx context.Context, j *journal.Journal) ([]Placed, error) {
 				continue
 			}
 			if p == nil {
-				p = &Placed{From: filepath.Join(from.dir, from.name)}
+				p = &PlacedFile{From: filepath.Join(from.dir, from.name)}
 			}
 			p.Root = rootHolding(o.Root, p.From)
 			p.To, p.Label, p.Operation, p.id, p.volume = s.ToPath(), s.Label, o.ID, s.File, s.ToDir.Volume
@@ -156,11 +156,11 @@ func placedBy(ctx context.Context, j *journal.Journal) ([]Placed, error) {
 			at[to] = p
 		}
 	}
-	placed := make([]Placed, 0, len(at))
+	placed := make([]PlacedFile, 0, len(at))
 	for _, p := range at {
 		placed = append(placed, *p)
 	}
-	slices.SortFunc(placed, func(a, b Placed) int { return cmp.Compare(a.To, b.To) })
+	slices.SortFunc(placed, func(a, b PlacedFile) int { return cmp.Compare(a.To, b.To) })
 	return placed, nil
 }
 
@@ -179,13 +179,13 @@ func rootHolding(roots, path string) string {
 type Suggestion struct {
 	Name  string
 	Text  string   // as an item of the list of a rules file, not indented
-	Files []Placed // that it would have put right
+	Files []PlacedFile // that it would have put right
 	Wrong int      // how many others it would have put elsewhere than where they are
 }
 
 // Suggest finds rules for the files of placed that are elsewhere now. write is how a rules file names a folder, and opt is
 // what rules are read with. A rule is suggested only if it puts more files right than wrong, of those that forg has placed.
-func Suggest(placed []Placed, set *rules.Set, opt rules.Options, write func(dir string) string) ([]Suggestion, error) {
+func Suggest(placed []PlacedFile, set *rules.Set, opt rules.Options, write func(dir string) string) ([]Suggestion, error) {
 	s := &suggester{placed: placed, set: set, opt: opt, write: write, reader: metadata.NewReader(metadata.Limits{}, nil)}
 	var out []Suggestion
 	for _, g := range s.groups() {
@@ -236,7 +236,7 @@ func (s *Suggestion) Avoid(taken []string) {
 }
 
 type suggester struct {
-	placed []Placed
+	placed []PlacedFile
 	set    *rules.Set
 	opt    rules.Options
 	write  func(dir string) string
@@ -248,14 +248,14 @@ type handful struct {
 	root   string
 	folder string // where to; the folder of the years if byYear
 	byYear bool   // into subfolders of the year of modification
-	files  []*Placed
+	files  []*PlacedFile
 }
 
 // groups are the files that are elsewhere, by where they went. Those that went back to where they were are none.
 func (s *suggester) groups() []handful {
 	var all []handful
 	years := map[place]map[string]bool{} // by location and folder of the years
-	yearOf := func(p *Placed) (parent, year string) {
+	yearOf := func(p *PlacedFile) (parent, year string) {
 		dir := filepath.Dir(p.Now)
 		year = filepath.Base(dir)
 		if year != strconv.Itoa(time.Unix(0, p.id.Mtime).In(s.zone()).Year()) {
@@ -439,7 +439,7 @@ func (s *suggester) try(g handful, filters []string) (*Suggestion, error) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "- name: %s\n  locations: %s\n", quote(name), quote(escapeTemplate(s.write(g.root))))
-	if slices.ContainsFunc(g.files, func(p *Placed) bool { return filepath.Dir(p.From) != g.root }) {
+	if slices.ContainsFunc(g.files, func(p *PlacedFile) bool { return filepath.Dir(p.From) != g.root }) {
 		b.WriteString("  subfolders: true\n")
 	}
 	b.WriteString("  filters:\n")
@@ -471,7 +471,7 @@ func (s *suggester) try(g handful, filters []string) (*Suggestion, error) {
 }
 
 // goesTo is the folder that rules put a file into, taken as it was before forg moved it first.
-func (s *suggester) goesTo(r *rules.Rules, p *Placed) (string, bool) {
+func (s *suggester) goesTo(r *rules.Rules, p *PlacedFile) (string, bool) {
 	root := filepath.ToSlash(p.Root)
 	d := r.Scope(root, filepath.ToSlash(filepath.Dir(p.From)), false).Decide(&placedFile{s: s, p: p})
 	for _, step := range d.Steps {
@@ -490,7 +490,7 @@ func (s *suggester) goesTo(r *rules.Rules, p *Placed) (string, bool) {
 }
 
 // Takes says which rule of r would take the file, taken as it was before forg moved it first; it is nil if none would.
-func Takes(r *rules.Rules, p *Placed, set *rules.Set) *rules.Rule {
+func Takes(r *rules.Rules, p *PlacedFile, set *rules.Set) *rules.Rule {
 	s := &suggester{set: set, reader: metadata.NewReader(metadata.Limits{}, nil)}
 	d := r.Scope(filepath.ToSlash(p.Root), filepath.ToSlash(filepath.Dir(p.From)), false).Decide(&placedFile{s: s, p: p})
 	if len(d.Steps) == 0 {
@@ -502,7 +502,7 @@ func Takes(r *rules.Rules, p *Placed, set *rules.Set) *rules.Rule {
 // A placedFile is a file as rules would have seen it before forg moved it: by its name then, and by what can still be told.
 type placedFile struct {
 	s *suggester
-	p *Placed
+	p *PlacedFile
 }
 
 func (f *placedFile) Dir() string  { return filepath.ToSlash(filepath.Dir(f.p.From)) }

@@ -12,11 +12,11 @@ import (
 )
 
 // placed makes files that forg has put into Sorted, all made in 2024 unless the name says another year at its end.
-func placed(moves ...string) []Placed {
-	var all []Placed
+func placed(moves ...string) []PlacedFile {
+	var all []PlacedFile
 	for _, m := range moves {
 		name, now, _ := strings.Cut(m, " -> ")
-		p := Placed{Root: "/d", From: "/d/" + name, To: "/d/Sorted/" + name, Now: "/d/Sorted/" + name}
+		p := PlacedFile{Root: "/d", From: "/d/" + name, To: "/d/Sorted/" + name, Now: "/d/Sorted/" + name}
 		if now != "" {
 			p.Now = now + "/" + name
 		}
@@ -33,7 +33,7 @@ func placed(moves ...string) []Placed {
 func TestSuggest(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		placed []Placed
+		placed []PlacedFile
 		want   []string // filters and destination of each rule
 	}{
 		{"all are there", placed("a.pdf", "b.txt"), nil},
@@ -49,7 +49,7 @@ func TestSuggest(t *testing.T) {
 		{"several reasons", placed("a.epub -> /x", "b.epub -> /x", "c.pdf -> /x", "d.pdf", "e.pdf", "f.pdf"), []string{`extension: [epub]; "/x/"`}},
 		{"nothing in common", placed("a.pdf -> /x", "b.pdf -> /y", "c.pdf"), nil},
 		{"taken back", placed("a.pdf -> /d"), nil},
-		{"renamed", []Placed{{Root: "/d", From: "/d/a", To: "/d/S/a", Now: "/d/S/b"}}, nil},
+		{"renamed", []PlacedFile{{Root: "/d", From: "/d/a", To: "/d/S/a", Now: "/d/S/b"}}, nil},
 		{"odd names", placed("{a}: '1'.7z -> /x {y} #z"), []string{`extension: ["7z"]; "/x {{y}} #z/"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
