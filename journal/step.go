@@ -23,9 +23,18 @@ const (
 	Link                       // make To in ToDir a hard link of From in FromDir
 	Unlink                     // remove the hard link From in FromDir that a Link made; To in ToDir is the file that stays
 	Exchange                   // swap two names of one file system; File is what comes to bear the name To
+	Symlink                    // make To in ToDir a symbolic link of the text Meta; From in FromDir is what it leads to
+	Unsymlink                  // remove the symbolic link From in FromDir that a Symlink made; To in ToDir is what it led to
+	Tag                        // change the tags of From in FromDir, which To in ToDir is as well, as Meta says
+	Write                      // make To in ToDir of the text in Meta and of From in FromDir, the version before, if there was one
+	Unwrite                    // Trash of the file From in FromDir that a Write made, if it is still that
+	Extract                    // make To in ToDir a folder of what is in the archive From in FromDir
+	Unextract                  // Trash of the folder From in FromDir that an Extract made, if it is still that
+	Exec                       // run the program that Meta names for From in FromDir, which To in ToDir is as well
 )
 
-var actionNames = [...]string{"", "mkdir", "rmdir", "rename", "move", "copy", "uncopy", "trash", "untrash", "link", "unlink", "exchange"}
+var actionNames = [...]string{"", "mkdir", "rmdir", "rename", "move", "copy", "uncopy", "trash", "untrash", "link", "unlink", "exchange",
+	"symlink", "unsymlink", "tag", "write", "unwrite", "extract", "unextract", "exec"}
 
 func (a Action) String() string {
 	if int(a) < len(actionNames) {
@@ -34,14 +43,24 @@ func (a Action) String() string {
 	return fmt.Sprintf("action %d", uint8(a))
 }
 
-// Places reports whether the action leaves a user's file at To (and so counts as a file moved).
+// Places reports whether the action brings something of the user's to To that was not there before.
 func (a Action) Places() bool {
 	switch a {
-	case Rename, Move, Copy, Trash, Untrash:
+	case Copy, Symlink, Write, Extract:
 		return true
 	}
-	return false
+	return a.Takes()
 }
+
+// Takes reports whether what the action places at To is what was at From, where it is no longer.
+func (a Action) Takes() bool { return a == Rename || a == Move || a == Untrash || a.Trashes() }
+
+// Trashes reports whether the action moves From into a trash folder.
+func (a Action) Trashes() bool { return a == Trash || a == Unwrite || a == Unextract }
+
+// Counts reports whether a step counts as a file moved in the numbers of its operation: whether something was done to a
+// file. Steps that only prepare others, or take a name away, do not.
+func (a Action) Counts() bool { return a.Places() || a == Tag || a == Exec }
 
 // Identity is what tells a file from every other: inode and birth time within a file system, with size and time of
 // modification to see that it was edited since.
@@ -75,7 +94,7 @@ type Step struct {
 	To      string // name in ToDir
 	File    Identity
 	Ref     int64  // undo and redo: the step of the operation they are about
-	Meta    []byte // what else it takes to reverse the step (attributes of a removed folder)
+	Meta    []byte // what else it takes to carry out or reverse the step (attributes of a removed folder, a link's text)
 	Label   string // category or rule
 	Unit    int64  // steps of one unit stand or fall together (a bundle), 0 if alone
 }
@@ -104,9 +123,10 @@ const (
 	Copying                  // a temporary copy may exist under the step's hidden name
 	Copied                   // the temporary copy is complete and on disk; Ino, Born and Hash tell which it is
 	Unknown                  // of a running operation, or of one that nobody has settled yet
+	Started                  // the program of an Exec was about to run, and nothing is known of its end
 )
 
-var stateNames = [...]string{"", "done", "skipped", "failed", "not done", "lost", "copying", "copied", "unknown"}
+var stateNames = [...]string{"", "done", "skipped", "failed", "not done", "lost", "copying", "copied", "unknown", "started"}
 
 func (s State) String() string {
 	if int(s) < len(stateNames) {
@@ -122,7 +142,7 @@ type Outcome struct {
 	Err       string
 	Ino       uint64 // of the new file, when content was copied
 	Born      int64
-	Hash      []byte // BLAKE3 of the content, when it was copied
+	Hash      []byte // BLAKE3 of the content, when it was copied or written; of an extracted folder its digest
 }
 
 // A files event is: version, folders, steps. Folders are front-coded; numbers are varints; inode, birth and
@@ -372,7 +392,7 @@ func decodeSteps(b []byte) ([]Step, error) {
 		if d.err != nil {
 			return nil, d.err
 		}
-		if s.FromDir == nil && s.Action != Mkdir || s.ToDir == nil && s.Action != Rmdir {
+		if s.FromDir == nil && s.Action != Mkdir && s.Action != Write || s.ToDir == nil && s.Action != Rmdir {
 			return nil, fmt.Errorf("step %d, %s, has no folder", s.No, s.Action)
 		}
 		ref := prev.Ref

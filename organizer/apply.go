@@ -33,6 +33,9 @@ type RunOptions struct {
 	Verify   bool     // read copies back from the disk and compare, before the original goes
 	Trash    func(dir *Dir) (TrashDir, error)
 	Undoes   int64 // the operation that the run is about, for undo and redo
+	// Exec runs a program in the folder dir and waits for its end: argv as it is, env (NAME=value) added to the environment.
+	// Without it steps that run a program are refused.
+	Exec func(ctx context.Context, argv, env []string, dir string) error
 	// Step is told of every step that placed a file or failed to.
 	Step func(s *journal.Step, err error)
 	// Progress is told of files and bytes done.
