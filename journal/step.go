@@ -12,25 +12,25 @@ type Action uint8
 
 // The actions. Their numbers are part of the file format.
 const (
-	Mkdir    Action = 1 + iota // make the folder To in ToDir
-	Rmdir                      // remove the empty folder From in FromDir
-	Rename                     // rename within a file system, never replacing
-	Move                       // across file systems: copy, verify, rename into place, unlink the source
-	Copy                       // the same without the unlink
-	Uncopy                     // remove the copy From in FromDir that a Copy made; To in ToDir is its original
-	Trash                      // Rename into a trash folder, with the .trashinfo beside it
-	Untrash                    // Rename out of it
-	Link                       // make To in ToDir a hard link of From in FromDir
-	Unlink                     // remove the hard link From in FromDir that a Link made; To in ToDir is the file that stays
-	Exchange                   // swap two names of one file system; File is what comes to bear the name To
-	Symlink                    // make To in ToDir a symbolic link of the text Meta; From in FromDir is what it leads to
-	Unsymlink                  // remove the symbolic link From in FromDir that a Symlink made; To in ToDir is what it led to
-	Tag                        // change the tags of From in FromDir, which To in ToDir is as well, as Meta says
-	Write                      // make To in ToDir of the text in Meta and of From in FromDir, the version before, if there was one
-	Unwrite                    // Trash of the file From in FromDir that a Write made, if it is still that
-	Extract                    // make To in ToDir a folder of what is in the archive From in FromDir
-	Unextract                  // Trash of the folder From in FromDir that an Extract made, if it is still that
-	Exec                       // run the program that Meta names for From in FromDir, which To in ToDir is as well
+	Mkdir     Action = 1 + iota // make the folder To in ToDir
+	Rmdir                       // remove the empty folder From in FromDir
+	Rename                      // rename within a file system, never replacing
+	Move                        // across file systems: copy, verify, rename into place, unlink the source
+	Copy                        // the same without the unlink
+	Uncopy                      // remove the copy From in FromDir that a Copy made; To in ToDir is its original
+	Trash                       // Rename into a trash folder, with the .trashinfo beside it
+	Untrash                     // Rename out of it
+	Link                        // make To in ToDir a hard link of From in FromDir
+	Unlink                      // remove the hard link From in FromDir that a Link made; To in ToDir is the file that stays
+	Exchange                    // swap two names of one file system; File is what comes to bear the name To
+	Symlink                     // make To in ToDir a symbolic link of the text Meta; From in FromDir is what it leads to
+	Unsymlink                   // remove the symbolic link From in FromDir that a Symlink made; To in ToDir is what it led to
+	Tag                         // change the tags of From in FromDir, which To in ToDir is as well, as Meta says
+	Write                       // make To in ToDir of the text in Meta and of From in FromDir, the version before, if there was one
+	Unwrite                     // Trash of the file From in FromDir that a Write made, if it is still that
+	Extract                     // make To in ToDir a folder of what is in the archive From in FromDir
+	Unextract                   // Trash of the folder From in FromDir that an Extract made, if it is still that
+	Exec                        // run the program that Meta names for From in FromDir, which To in ToDir is as well
 )
 
 var actionNames = [...]string{"", "mkdir", "rmdir", "rename", "move", "copy", "uncopy", "trash", "untrash", "link", "unlink", "exchange",
