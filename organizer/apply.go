@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"forg/journal"
+	"forg/organizer/archive"
 )
 
 // Result is what a run did.
@@ -36,6 +37,8 @@ type RunOptions struct {
 	// Exec runs a program in the folder dir and waits for its end: argv as it is, env (NAME=value) added to the environment.
 	// Without it steps that run a program are refused.
 	Exec func(ctx context.Context, argv, env []string, dir string) error
+	// Archives bound what may be extracted of one archive.
+	Archives archive.Limits
 	// Step is told of every step that placed a file or failed to.
 	Step func(s *journal.Step, err error)
 	// Progress is told of files and bytes done.
@@ -59,6 +62,7 @@ type runner struct {
 	seen    map[*journal.Folder]seenFolder
 	filled  map[string]*journal.Folder
 	emptied map[string]*journal.Folder
+	tagged  map[string]bool  // folders in which files got other tags
 	tail    []journal.Step   // folders to remove, when all else is done
 	retry   [][]journal.Step // steps that need a second try under other conditions
 	numbers map[place]int    // last number tried for a name that was taken
@@ -85,7 +89,7 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 	}
 	return &runner{
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
-		seen: map[*journal.Folder]seenFolder{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{},
+		seen: map[*journal.Folder]seenFolder{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{}, tagged: map[string]bool{},
 		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, sameAs: map[int64]string{}, notMade: map[string]error{},
 	}, nil
 }
@@ -253,7 +257,15 @@ func (r *runner) carryOut(ctx context.Context, steps []journal.Step) {
 			continue
 		}
 		flush()
-		err := r.carryOne(s)
+		if len(surprised) > 0 && (s.Action == journal.Exec || s.Action == journal.Extract || s.Action == journal.Symlink || s.Action == journal.Tag || s.Action == journal.Write) {
+			r.copyAll(ctx, surprised, true) // it may be about a file that is yet to be copied
+			surprised = surprised[:0]
+			if s.Unit != 0 && r.dropped[s.Unit] {
+				r.skip(s, errCompanion)
+				continue
+			}
+		}
+		err := r.carryOne(ctx, s)
 		if errors.Is(err, errCrossDevice) && s.Action == journal.Rename && !isDir(s.File.Mode) {
 			surprised = append(surprised, *s)
 			continue
@@ -261,7 +273,7 @@ func (r *runner) carryOut(ctx context.Context, steps []journal.Step) {
 		if errors.Is(err, errExists) && len(surprised) > 0 { // it may wait for the place of one that is yet to be copied
 			r.copyAll(ctx, surprised, true)
 			surprised = surprised[:0]
-			err = r.carryOne(s)
+			err = r.carryOne(ctx, s)
 		}
 		r.settleStep(s, err)
 	}
@@ -279,13 +291,15 @@ var (
 	errDiffers   = errors.New("its content differs from the file it was taken for a duplicate of")
 )
 
-// carryOne makes one change that needs no copying.
-func (r *runner) carryOne(s *journal.Step) error {
+// carryOne makes one change that takes no files together.
+func (r *runner) carryOne(ctx context.Context, s *journal.Step) error {
 	switch s.Action {
 	case journal.Mkdir:
 		return r.mkdir(s)
 	case journal.Rmdir:
 		return r.rmdir(s)
+	case journal.Write:
+		return r.write(s)
 	}
 	if err := r.check(s); err != nil {
 		return err
@@ -297,6 +311,14 @@ func (r *runner) carryOne(s *journal.Step) error {
 	switch s.Action {
 	case journal.Uncopy, journal.Unlink:
 		return r.removeTwin(s, from)
+	case journal.Unsymlink:
+		return r.unsymlink(s, from)
+	case journal.Tag:
+		return r.tag(s, from)
+	case journal.Extract:
+		return r.extract(ctx, s, from)
+	case journal.Exec:
+		return r.exec(ctx, s)
 	}
 	to, err := r.dir(s.ToDir)
 	if err != nil {
@@ -306,8 +328,10 @@ func (r *runner) carryOne(s *journal.Step) error {
 	switch s.Action {
 	case journal.Rename:
 		return renameNoReplace(from, s.From, to, s.To)
-	case journal.Trash:
+	case journal.Trash, journal.Unwrite, journal.Unextract:
 		return trash(r.j.Now(), s, from, to)
+	case journal.Symlink:
+		return r.symlink(s, to)
 	case journal.Untrash:
 		if err := renameNoReplace(from, s.From, to, s.To); err != nil {
 			return err
@@ -357,7 +381,8 @@ func (r *runner) changed(s *journal.Step) {
 	if s.ToDir != nil && (r.last.ToDir != s.ToDir || r.filled[s.ToDir.Path] == nil) {
 		r.filled[s.ToDir.Path] = s.ToDir
 	}
-	if s.FromDir != nil && s.Action != journal.Copy && s.Action != journal.Link && (r.last.FromDir != s.FromDir || r.emptied[s.FromDir.Path] == nil) {
+	stays := s.Action.Places() && !s.Action.Takes() || s.Action == journal.Link
+	if s.FromDir != nil && !stays && (r.last.FromDir != s.FromDir || r.emptied[s.FromDir.Path] == nil) {
 		r.emptied[s.FromDir.Path] = s.FromDir
 	}
 	r.last = *s
@@ -384,8 +409,18 @@ func (r *runner) check(s *journal.Step) error {
 			return errReplaced
 		}
 		return nil
+	case s.Action == journal.Symlink && r.undo:
+		return nil // whatever has become of the file, the link leads to it
+	case s.Action == journal.Unsymlink:
+		return checkLink(from, s.From, string(s.Meta))
+	case s.Action == journal.Unwrite:
+		return checkWritten(s, from, now)
+	case s.Action == journal.Unextract:
+		return checkExtracted(s, from, now)
 	case r.undo:
 		return r.checkUndo(s, from, now)
+	case s.Action == journal.Symlink, s.Action == journal.Tag, s.Action == journal.Write, s.Action == journal.Extract, s.Action == journal.Exec:
+		return checkSource(s, now)
 	case isDir(s.File.Mode):
 		if !now.SameFile(s.File) || !isDir(now.Mode) {
 			return errChanged
@@ -402,6 +437,25 @@ func (r *runner) check(s *journal.Step) error {
 		}
 	}
 	return nil
+}
+
+// checkSource makes sure that what a step is about is still the file or folder that it was intended for. A step may follow
+// others on the same file, so one that was copied from another disk meanwhile is known by its size and time; and by its
+// place alone if the step does not say which it is, since a step before makes it.
+func checkSource(s *journal.Step, now meta) error {
+	content := s.Action == journal.Write || s.Action == journal.Extract
+	same := now.Size == s.File.Size && (now.Mtime == s.File.Mtime || now.Mtime%1e9 == 0 && sameTime(now.Mtime, s.File.Mtime))
+	switch {
+	case !isRegular(now.Mode) && (content || !isDir(now.Mode)):
+		return errChanged
+	case s.File.Ino == 0:
+		return nil
+	case isDir(now.Mode) && isDir(s.File.Mode) && now.SameFile(s.File):
+		return nil
+	case isRegular(now.Mode) && isRegular(s.File.Mode) && same:
+		return nil
+	}
+	return errChanged
 }
 
 func (r *runner) mkdir(s *journal.Step) error {
@@ -470,6 +524,13 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 	if errors.Is(err, errSettled) {
 		return
 	}
+	if errors.Is(err, context.Canceled) && s.Action == journal.Extract { // nothing is left of it
+		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.NotDone})
+		if s.Unit != 0 {
+			r.dropUnit(s.Unit)
+		}
+		return
+	}
 	if err == nil {
 		if s.Unit != 0 {
 			if len(r.unit) > 0 && r.unit[0].Unit != s.Unit {
@@ -487,17 +548,26 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
-	if !s.Action.Places() || IsAside(s.To) {
+	if !s.Action.Counts() || IsAside(s.To) {
 		return
 	}
 	r.res.Moved++
-	r.res.Bytes += s.File.Size
+	r.res.Bytes += movedBytes(s)
 	if r.opt.Step != nil {
 		r.opt.Step(s, nil)
 	}
 	if r.opt.Progress != nil {
 		r.opt.Progress(r.res.Moved, r.res.Bytes)
 	}
+}
+
+// movedBytes are the bytes that a step counts for: none if it leaves the content where it is.
+func movedBytes(s *journal.Step) int64 {
+	switch s.Action {
+	case journal.Symlink, journal.Tag, journal.Exec:
+		return 0
+	}
+	return s.File.Size
 }
 
 // finish makes everything durable and gives the operation its last word.
@@ -543,6 +613,9 @@ const fewFolders = 64
 // syncFolders makes the names in every folder durable: first where files came to, then where they left, so that a power
 // cut can leave a file under both names but never under none.
 func (r *runner) syncFolders() error {
+	if err := r.syncTags(); err != nil {
+		return err
+	}
 	for _, set := range []map[string]*journal.Folder{r.filled, r.emptied} {
 		synced := map[uint64]bool{}
 		for path := range set {

@@ -205,7 +205,12 @@ func (r *runner) createCopy(c *copying) (err error) {
 		return errLinked
 	}
 	temp := tempName(r.res.UUID, s.No)
-	if c.dst, err = to.create(temp); err != nil {
+	if c.shared() && c.was.Size > 0 {
+		c.dst, err = clone(c.src, to, temp)
+	} else {
+		c.dst, err = to.create(temp)
+	}
+	if err != nil {
 		if errors.Is(err, errExists) {
 			err = fmt.Errorf("create %s: %w", temp, err)
 		}
@@ -216,12 +221,19 @@ func (r *runner) createCopy(c *copying) (err error) {
 	return nil
 }
 
+// shared reports whether the copy must be a reflink. It has its content from the moment it is created.
+func (c *copying) shared() bool {
+	return c.step.Action == journal.Copy && string(c.step.Meta) == reflinkMeta
+}
+
 // fill gives the copy its content and attributes. It touches nothing else, so several may be filled at once.
 func (c *copying) fill(ctx context.Context) (err error) {
 	defer c.src.Close()
 	defer func() { err = cmp.Or(err, c.dst.Close()) }()
-	if c.hash, err = copyContent(ctx, c.dst, c.src, c.was.Size); err != nil {
-		return err
+	if !c.shared() {
+		if c.hash, err = copyContent(ctx, c.dst, c.src, c.was.Size); err != nil {
+			return err
+		}
 	}
 	if c.lost, err = copyAttributes(c.dst, c.src, c.was); err != nil {
 		return err
@@ -237,6 +249,8 @@ func (c *copying) fill(ctx context.Context) (err error) {
 	}
 	return nil
 }
+
+var errNoReflink = errors.New("the file system cannot share content between files (reflink)")
 
 var errLinked = errors.New("it has other hard links, from which a copy would part it")
 
@@ -451,16 +465,24 @@ func sameContent(a, b meta) bool {
 	return a.SameFile(b.Identity) && a.Size == b.Size && a.Mtime == b.Mtime
 }
 
-// unlinkAside removes the file that was, and no other: between a look at a name and its removal another program may put
-// another file there. So the file steps aside first, and what stepped aside is looked at again.
+// unlinkAside removes the file that was, and no other.
 func unlinkAside(dir *folder, name, aside string, was meta) error {
+	return removeAside(dir, name, aside, func(name string) error {
+		now, err := dir.stat(name)
+		if err == nil && !sameContent(now, was) {
+			err = errChanged
+		}
+		return err
+	})
+}
+
+// removeAside removes a file that passes a check, and no other: between a look at a name and its removal another program
+// may put another file there. So the file steps aside first, and what stepped aside is looked at again.
+func removeAside(dir *folder, name, aside string, check func(name string) error) error {
 	if err := renameNoReplace(dir, name, dir, aside); err != nil {
 		return err
 	}
-	now, err := dir.stat(aside)
-	if err == nil && !sameContent(now, was) {
-		err = errChanged
-	}
+	err := check(aside)
 	if err == nil {
 		err = dir.unlink(aside)
 	}

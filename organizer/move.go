@@ -16,14 +16,19 @@ import (
 // relative to open folders, never follow a symbolic link and never replace anything. Each system offers:
 //
 //	openFolder(path)                 a folder, refusing symbolic links anywhere on the way
+//	(*folder).sub, names             a folder in an open one, and the names in it
 //	(*folder).stat(name), .self()    what lies there, links not followed
 //	(*folder).mkdir, rmdir, unlink   one name
-//	renameNoReplace, exchange, link  between two folders
+//	renameNoReplace, link            between two folders
+//	makeSymlink, (*folder).readlink  symbolic links, where there are any
 //	(*folder).sync, syncAll          make its names, or all of its file system, durable
 //	(*folder).touch                  set its own times
-//	(*folder).create, open           files, never through a link
+//	(*folder).create, createAs, open files, never through a link
 //	reflink, dataRanges, dropCache   for copies and for comparing them
+//	clone                            a new file that shares the content of another, or an error
+//	attribute, changeAttribute       one extended attribute, for tags; tagsAttribute is its name
 //	copyAttributes, syncContent      what a copy needs before it gets its name
+//	setTimes                         of a file that forg has made
 //	foldsNames                       how a folder's file system compares names
 //	resolveLinks                     what a path that a person gave really is
 //

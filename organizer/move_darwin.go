@@ -1,6 +1,7 @@
 package organizer
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,10 @@ const (
 	seekData   = unix.SEEK_DATA
 	seekHole   = unix.SEEK_HOLE
 	errNoXattr = unix.ENOATTR
+	// tagsAttribute holds the tags of a file as Finder shows them, a binary property list.
+	tagsAttribute = "com.apple.metadata:_kMDItemUserTags"
+
+	xattrCreate, xattrReplace = unix.XATTR_CREATE, unix.XATTR_REPLACE
 )
 
 // openFolder opens the folder at path. O_NOFOLLOW_ANY (macOS 11) refuses links on the whole way; it excludes O_NOFOLLOW.
@@ -91,6 +96,20 @@ func foldForm(name string) string { return norm.NFC.String(foldCase(norm.NFC.Str
 // reflink does nothing: clonefile(2) only makes new files, with all attributes of the old, while the copy was created
 // under a name that was free. Files that stay on one volume are renamed, so only --copy would gain.
 func reflink(dst, src *os.File) bool { return false }
+
+// clone makes a new file that shares the content of src. It has src's attributes at once.
+func clone(src *os.File, to *folder, name string) (*os.File, error) {
+	err := retryErr(func() error { return unix.Fclonefileat(int(src.Fd()), to.fd, name, unix.CLONE_NOFOLLOW) })
+	switch err {
+	case nil:
+		return to.open(name)
+	case unix.EXDEV:
+		return nil, fmt.Errorf("%w with a file on another one", errNoReflink)
+	case unix.ENOTSUP:
+		return nil, errNoReflink
+	}
+	return nil, mapErr(err)
+}
 
 // systemXattr reports whether an extended attribute is the system's to give: where a file came from, and who was allowed
 // to read it. ACLs are no attributes here, and are not carried over to another volume, as with cp(1) without -p.

@@ -1,6 +1,8 @@
 package organizer
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"unsafe"
 
@@ -20,6 +22,11 @@ const (
 )
 
 const errNoXattr = unix.ENODATA
+
+// tagsAttribute holds a file's tags: https://www.freedesktop.org/wiki/CommonExtendedAttributes/.
+const tagsAttribute = "user.xdg.tags"
+
+const xattrCreate, xattrReplace = unix.XATTR_CREATE, unix.XATTR_REPLACE
 
 // syncContent has nothing to do: syncAll is a fifth of the cost of a sync for each file.
 func syncContent(*os.File) error { return nil }
@@ -100,6 +107,30 @@ func foldsNames(path string) func(string) string {
 // reflink makes dst share the content of src where the file system can.
 func reflink(dst, src *os.File) bool {
 	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil
+}
+
+// clone makes a new file that shares the content of src.
+func clone(src *os.File, to *folder, name string) (*os.File, error) {
+	dst, err := to.create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := retryErr(func() error { return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) }); err != nil {
+		dst.Close()
+		return nil, errors.Join(noReflink(err), to.unlink(name))
+	}
+	return dst, nil
+}
+
+// noReflink says why content cannot be shared.
+func noReflink(err error) error {
+	switch err {
+	case unix.EXDEV:
+		return fmt.Errorf("%w with a file on another one", errNoReflink)
+	case unix.EOPNOTSUPP, unix.ENOTTY, unix.ENOSYS, unix.EINVAL:
+		return errNoReflink
+	}
+	return err
 }
 
 // systemXattr reports whether an extended attribute is the new folder's to give.

@@ -51,5 +51,8 @@ func foldsNames(path string) func(string) string {
 // reflink does nothing: these systems share blocks only through copy_file_range(2), which does not say whether it did.
 func reflink(dst, src *os.File) bool { return false }
 
+// clone is refused: see reflink.
+func clone(*os.File, *folder, string) (*os.File, error) { return nil, errNoReflink }
+
 // dropCache does nothing: nothing here makes the next read come from the disk. What is read back is what the kernel has.
 func dropCache(*os.File) {}

@@ -195,14 +195,56 @@ func openRead(dir int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-func (f *folder) create(name string) (*os.File, error) {
+func (f *folder) create(name string) (*os.File, error) { return f.createAs(name, 0o600) }
+
+// createAs creates a file of mode perm, less what the person's umask takes.
+func (f *folder) createAs(name string, perm uint32) (*os.File, error) {
 	fd, err := retry(func() (int, error) {
-		return unix.Openat(f.fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		return unix.Openat(f.fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
 	})
 	if err != nil {
 		return nil, mapErr(err)
 	}
 	return os.NewFile(uintptr(fd), filepath.Join(f.path, name)), nil
+}
+
+// sub opens a folder in f. No link is followed.
+func (f *folder) sub(name string) (*folder, error) {
+	fd, err := retry(func() (int, error) { return unix.Openat(f.fd, name, openDirFlags, 0) })
+	if err != nil {
+		return nil, err
+	}
+	return &folder{fd, filepath.Join(f.path, name)}, nil
+}
+
+// names lists what is in the folder, in no order.
+func (f *folder) names() ([]string, error) {
+	fd, err := retry(func() (int, error) { return unix.Openat(f.fd, ".", openDirFlags, 0) })
+	if err != nil {
+		return nil, err
+	}
+	d := os.NewFile(uintptr(fd), f.path)
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+// makeSymlink makes a symbolic link that holds text.
+func makeSymlink(text string, to *folder, name string) error {
+	return mapErr(retryErr(func() error { return unix.Symlinkat(text, to.fd, name) }))
+}
+
+// readlink is the text of a symbolic link; of anything else it is an error.
+func (f *folder) readlink(name string) (string, error) {
+	for size := 256; ; size *= 4 {
+		buf := make([]byte, size)
+		n, err := retry(func() (int, error) { return unix.Readlinkat(f.fd, name, buf) })
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
 }
 
 func (f *folder) touch(atime, mtime int64) error {

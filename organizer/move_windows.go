@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -366,6 +367,9 @@ func (f *folder) touch(atime, mtime int64) error {
 	return windows.SetFileTime(h, nil, toWindows(atime), toWindows(mtime))
 }
 
+// createAs is create: files have no mode here.
+func (f *folder) createAs(name string, _ uint32) (*os.File, error) { return f.create(name) }
+
 func (f *folder) create(name string) (*os.File, error) {
 	h, err := f.at(name, windows.FILE_GENERIC_READ|windows.FILE_GENERIC_WRITE, windows.FILE_SHARE_READ|windows.FILE_SHARE_DELETE,
 		windows.FILE_CREATE, windows.FILE_NON_DIRECTORY_FILE)
@@ -401,6 +405,62 @@ func (f *folder) open(name string) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(h), filepath.Join(f.path, name)), nil
 }
+
+// sub opens a folder in f. No link is followed.
+func (f *folder) sub(name string) (*folder, error) {
+	h, err := f.at(name, readNames, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE, windows.FILE_OPEN, windows.FILE_DIRECTORY_FILE)
+	if err != nil {
+		return nil, err
+	}
+	m, err := metaOf(h)
+	if err == nil && !isDir(m.Mode) {
+		err = errLinkInPath
+	}
+	if err != nil {
+		windows.CloseHandle(h)
+		return nil, err
+	}
+	return &folder{h, filepath.Join(f.path, name)}, nil
+}
+
+// names lists what is in the folder, in no order.
+func (f *folder) names() ([]string, error) {
+	h, err := f.again(windows.FILE_LIST_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	d := os.NewFile(uintptr(h), f.path)
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+// setTimes sets the times of a file that forg has made.
+func setTimes(f *os.File, atime, mtime int64) error {
+	return windows.SetFileTime(windows.Handle(f.Fd()), nil, toWindows(atime), toWindows(mtime))
+}
+
+var errNoSymlinks = fmt.Errorf("forg makes no symbolic links on Windows, where it takes an administrator to: %w", errors.ErrUnsupported)
+
+// makeSymlink is refused: links to files and to folders are two things here, and most people may make neither.
+func makeSymlink(string, *folder, string) error { return errNoSymlinks }
+
+// readlink knows no link, since forg has made none.
+func (f *folder) readlink(name string) (string, error) {
+	if _, err := f.stat(name); err != nil {
+		return "", err
+	}
+	return "", errNoSymlinks
+}
+
+// clone is refused: see reflink.
+func clone(*os.File, *folder, string) (*os.File, error) { return nil, errNoReflink }
+
+// tagsAttribute is empty: files have no tags that programs agree on here.
+const tagsAttribute = ""
+
+func attribute(*os.File, string) ([]byte, error) { return nil, errNoTags }
+
+func changeAttribute(*os.File, string, []byte, []byte) error { return errNoTags }
 
 // foldsNames returns what names have in common that are one name on Windows. Single folders can be made to mind case, for
 // WSL; there a name is numbered that need not be.

@@ -33,20 +33,20 @@ func Recover(ctx context.Context, j *journal.Journal) ([]journal.Operation, erro
 func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operation) error {
 	s := settler{uuid: o.UUID.String(), cache: newFolderCache(), touched: map[string]*journal.Folder{}}
 	defer s.cache.close()
-	if err := s.group(ctx, j, o); err != nil {
+	if err := errors.Join(s.group(ctx, j, o), s.decideTags(ctx, j, o)); err != nil {
 		return err
 	}
 	for step, err := range j.Steps(ctx, *o, false) {
 		if err != nil {
 			return err
 		}
-		if state, ok := s.known[step.No]; ok {
-			s.add(&step, outcome(state, ""))
-			s.tidyNote(&step, state == journal.Done)
+		if o, ok := s.known[step.No]; ok {
+			s.add(&step, o)
+			s.tidyNote(&step, o.State == journal.Done)
 			continue
 		}
 		switch step.State {
-		case journal.Unknown, journal.Copying, journal.Copied:
+		case journal.Unknown, journal.Copying, journal.Copied, journal.Started:
 			s.add(&step, s.decide(&step))
 		case journal.Done:
 			s.count(&step)
@@ -93,7 +93,7 @@ func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operati
 
 type settler struct {
 	uuid          string
-	known         map[int64]journal.State // of steps that cannot be decided one by one
+	known         map[int64]journal.Outcome // of steps that cannot be decided one by one
 	cache         *folderCache
 	touched       map[string]*journal.Folder
 	outs          []journal.Outcome
@@ -105,7 +105,7 @@ type settler struct {
 // There a name may hold the inode before and after, so that a step alone tells nothing. But steps are carried out in
 // order, so the names that hold it now tell how many of them were.
 func (s *settler) group(ctx context.Context, j *journal.Journal, o *journal.Operation) error {
-	s.known = map[int64]journal.State{}
+	s.known = map[int64]journal.Outcome{}
 	first := map[uint64]int64{}
 	groups := map[uint64][]journal.StepResult{}
 	for pass := range 2 {
@@ -151,9 +151,9 @@ func (s *settler) group(ctx context.Context, j *journal.Journal, o *journal.Oper
 		for done := 0; done <= len(g); done++ {
 			if maps.Equal(names, now) {
 				for i := range g {
-					s.known[g[i].No] = journal.NotDone
+					s.known[g[i].No] = outcome(journal.NotDone, "")
 					if i < done {
-						s.known[g[i].No] = journal.Done
+						s.known[g[i].No] = outcome(journal.Done, "")
 					}
 				}
 				break
@@ -179,9 +179,12 @@ func (s *settler) count(step *journal.StepResult) {
 	if IsAside(step.To) {
 		return
 	}
-	if step.Action.Places() || step.Action == journal.Uncopy || step.Action == journal.Unlink {
+	switch a := step.Action; {
+	case a.Counts(), a == journal.Uncopy, a == journal.Unlink:
 		s.moved++
-		s.bytes += step.File.Size
+		s.bytes += movedBytes(&step.Step)
+	case a == journal.Unsymlink:
+		s.moved++
 	}
 }
 
@@ -239,6 +242,16 @@ func outcome(s journal.State, format string, args ...any) journal.Outcome {
 
 // decide finds out from the disk whether a step was carried out.
 func (s *settler) decide(step *journal.StepResult) journal.Outcome {
+	switch step.Action {
+	case journal.Symlink, journal.Unsymlink:
+		return s.decideSymlink(step)
+	case journal.Write:
+		return s.decideWrite(step)
+	case journal.Extract:
+		return s.decideExtract(step)
+	case journal.Exec:
+		return decideExec(step)
+	}
 	from, src, hasSrc, errFrom := s.at(step.FromDir, step.From)
 	to, dst, hasDst, errTo := s.at(step.ToDir, step.To)
 	if err := errors.Join(errFrom, errTo); err != nil {
@@ -289,7 +302,7 @@ const lostText = "neither name holds the file any more: somebody else moved, rep
 // tidyNote removes the trash's note on a file that is not in the trash.
 func (s *settler) tidyNote(step *journal.StepResult, done bool) {
 	switch {
-	case step.Action == journal.Trash && !done:
+	case step.Action.Trashes() && !done:
 		if _, _, there, err := s.at(step.ToDir, step.To); err == nil && !there {
 			removeNote(step.ToDir, step.To)
 		}
@@ -372,13 +385,13 @@ func (s *settler) decideCopy(step *journal.StepResult, from, to *folder, src met
 	return outcome(journal.Lost, "%s", lostText)
 }
 
-// Leftover is a hidden file of forg's that no operation needs any more.
+// Leftover is a hidden file or folder of forg's that no operation needs any more.
 type Leftover struct {
 	Path  string
-	Bytes int64
+	Bytes int64 // of a file
 }
 
-// Leftovers finds hidden files of forg's directly in the folders that operations of the journal used.
+// Leftovers finds hidden files and folders of forg's directly in the folders that operations of the journal used.
 func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 	ops, err := j.Since(ctx, 0)
 	if err != nil {
@@ -403,8 +416,13 @@ func Leftovers(ctx context.Context, j *journal.Journal) ([]Leftover, error) {
 				for _, name := range names {
 					if strings.HasPrefix(name, tempPrefix) && !IsAside(name) {
 						l := Leftover{Path: f.Path + "/" + name}
-						if m, err := lstat(l.Path); err == nil && isRegular(m.Mode) {
+						m, err := lstat(l.Path)
+						switch {
+						case err != nil:
+						case isRegular(m.Mode):
 							l.Bytes = m.Size
+							out = append(out, l)
+						case isDir(m.Mode): // of an archive
 							out = append(out, l)
 						}
 					}

@@ -41,19 +41,18 @@ func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 	}
 	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]seenFolder{}}
 	defer r.cache.close()
+	v.cannot = r.tell
 	var steps []journal.Step
+	moved := map[string]bool{} // what steps before bring to a path, and (false) what they take away
 	for s := range v.steps(ctx) {
-		if !s.Action.Places() && s.Action != journal.Uncopy && s.Action != journal.Unlink {
+		if s.Action == journal.Mkdir || s.Action == journal.Rmdir || s.Action == journal.Link {
 			steps = append(steps, s)
 			continue
 		}
-		if placed[s.FromPath()] {
-			steps = append(steps, s)
-			continue
-		}
-		err := r.check(&s)
-		if err == nil && s.Action.Places() {
-			if _, e := lstat(s.ToPath()); e == nil {
+		var err error
+		if !placed[s.FromPath()] && !moved[s.FromPath()] {
+			err = r.check(&s)
+			if free, ok := moved[s.ToPath()]; err == nil && s.Action.Places() && !(ok && !free) && nameTaken(s.ToDir.Path, s.To) {
 				err = errExists
 			}
 		}
@@ -61,9 +60,13 @@ func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 			r.tell(&s, err)
 			continue
 		}
+		if s.Action.Takes() {
+			moved[s.FromPath()] = false
+			moved[s.ToPath()] = true
+		}
 		steps = append(steps, s)
 	}
-	return steps, r.res.Problems, v.err
+	return steps, append(r.res.Problems, v.notes...), v.err
 }
 
 // reversal is what is known of an operation's files after all undos and redos of it so far.
@@ -82,6 +85,10 @@ type reversal struct {
 	remade   map[string]journal.Identity
 	became   map[inode]journal.Identity // what files are now that were copied since
 	unmade   map[string]journal.Step    // folders to make again only if need be
+	binned   map[place]bool             // names in the trash that this run will give
+	pair     int64                      // the unit of a Write, and of the version before that went to the trash
+	notes    []Problem                  // what cannot be reversed, and is not meant to
+	cannot   func(s *journal.Step, err error)
 }
 
 func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, opt UndoOptions) (*reversal, error) {
@@ -90,7 +97,7 @@ func newReversal(ctx context.Context, j *journal.Journal, o journal.Operation, u
 			return nil, fmt.Errorf("glob %q: %w", g, ErrPattern)
 		}
 	}
-	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}, unmade: map[string]journal.Step{}}
+	v := &reversal{j: j, o: o, undo: undo, opt: opt, halfMade: map[string][]byte{}, unmade: map[string]journal.Step{}, binned: map[place]bool{}}
 	var err error
 	if v.moved, v.later, err = movedSince(ctx, j, o); err != nil {
 		return nil, err
@@ -188,6 +195,16 @@ func opposite(a journal.Action) journal.Action {
 		return journal.Unlink
 	case journal.Unlink:
 		return journal.Link
+	case journal.Symlink:
+		return journal.Unsymlink
+	case journal.Unsymlink:
+		return journal.Symlink
+	case journal.Write:
+		return journal.Unwrite
+	case journal.Extract:
+		return journal.Unextract
+	case journal.Unwrite, journal.Unextract:
+		return journal.Untrash
 	}
 	return a
 }
@@ -218,7 +235,10 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 				v.err = err
 				return
 			}
-			if s.State != journal.Done || s.Action == 0 {
+			if s.Action == journal.Exec && (s.State == journal.Done || s.State == journal.Failed || s.State == journal.Lost) && v.wanted(&s) {
+				v.notes = append(v.notes, notUndone(&s, v.undo))
+			}
+			if s.State != journal.Done || s.Action == 0 || s.Action == journal.Exec {
 				continue
 			}
 			m, ok := v.moved[s.No]
@@ -249,7 +269,7 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 				}
 			}
 			if !v.wanted(&s) {
-				if s.Action.Places() {
+				if s.Action.Counts() {
 					v.left++
 				}
 				if t.Action == journal.Mkdir { // unless a file that is wanted needs it
@@ -273,25 +293,82 @@ func (v *reversal) steps(ctx context.Context) func(func(journal.Step) bool) {
 			if t.Action.Places() {
 				t.Meta = last.Hash // the last resort to know the file by
 			}
-			if t.Action == journal.Copy { // of the original, not of the copy that was removed
-				t.File, t.Meta = s.File, s.Hash
+			before, err := v.particular(&t, &s, &last)
+			if err != nil {
+				v.cannot(&t, err)
+				continue
 			}
-			if !yield(t) {
-				return
+			for _, f := range append(before, t) {
+				f.FromDir, f.ToDir = one(f.FromDir), one(f.ToDir)
+				if !yield(f) {
+					return
+				}
 			}
 		}
 	}
+}
+
+// particular gives a step what the action of the step s that it reverses asks for, last being the latest about it. It
+// returns steps that must come before.
+func (v *reversal) particular(t *journal.Step, s, last *journal.StepResult) (before []journal.Step, err error) {
+	switch s.Action {
+	case journal.Copy:
+		if t.Action == journal.Copy { // of the original, not of the copy that was removed
+			t.File, t.Meta = s.File, s.Hash
+			if string(s.Meta) == reflinkMeta {
+				t.Meta = s.Meta
+			}
+		}
+	case journal.Trash: // the version before comes back only if what was written went, and the other way round
+		if s.Unit != 0 && (v.undo && v.pair == s.Unit || !v.undo && v.moved[s.No+1].Action == journal.Unwrite) {
+			t.Unit = s.Unit
+		}
+	case journal.Symlink:
+		t.Meta = s.Meta
+	case journal.Tag:
+		t.Meta = swapTags(last.Meta)
+	case journal.Write, journal.Extract:
+		t.Meta = s.Hash // what it must be, to be moved to the trash
+		if s.Action == journal.Extract {
+			t.File.Mode = modeDir
+		} else {
+			t.Unit, v.pair = s.Unit, s.Unit
+		}
+		if m, err := lstat(t.FromPath()); err == nil && m.SameFile(t.File) {
+			t.File = m.Identity
+		}
+		if !v.undo { // out of the trash again, which opposite knows
+			return nil, nil
+		}
+		if t.Action = opposite(s.Action); t.FromDir.Ino == 0 {
+			return nil, errGone
+		}
+		t.ToDir, t.To, before, err = findTrash(t.FromPath(), v.opt.Trash, func(dir, name string) bool {
+			return v.binned[place{dir, name}] || nameTaken(dir, name)
+		})
+		if err != nil {
+			return nil, err
+		}
+		v.binned[place{t.ToDir.Path, t.To}] = true
+		before = slices.DeleteFunc(before, func(m journal.Step) bool { // but once
+			made := v.binned[place{m.ToDir.Path, m.To}]
+			v.binned[place{m.ToDir.Path, m.To}] = true
+			return made
+		})
+	}
+	return before, nil
 }
 
 func (v *reversal) wanted(s *journal.StepResult) bool {
 	if len(v.opt.Only) == 0 {
 		return true
 	}
-	if !s.Action.Places() && s.Action != journal.Link {
+	if !s.Action.Counts() && s.Action != journal.Link {
 		return s.Action == journal.Mkdir // goes only if it is empty
 	}
 	return slices.ContainsFunc(filepath.SplitList(v.o.Root), func(root string) bool {
-		return matchAny(v.opt.Only, root, s.FromPath(), s.From) || matchAny(v.opt.Only, root, s.ToPath(), s.To)
+		from := s.Action != journal.Write && matchAny(v.opt.Only, root, s.FromPath(), s.From) // of a Write it is in the trash
+		return from || matchAny(v.opt.Only, root, s.ToPath(), s.To)
 	})
 }
 
@@ -310,6 +387,10 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 		return nil, err
 	}
 	r.unmade = v.unmade
+	v.cannot = func(s *journal.Step, err error) {
+		r.res.Skipped++
+		r.tell(s, err)
+	}
 	before, after, err := v.folderTimes(ctx)
 	if err != nil {
 		return nil, err
@@ -340,6 +421,7 @@ func reverse(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 		steps = r.without(steps) // what could not go back before is no reason for another operation
 	}
 	res, err := r.run(ctx, steps, last)
+	res.Notes = append(res.Notes, v.notes...)
 	if err == nil && v.err != nil {
 		err = v.err
 	}
@@ -532,7 +614,7 @@ func Later(ctx context.Context, j *journal.Journal, o journal.Operation) ([]jour
 		if err != nil {
 			return nil, err
 		}
-		if s.State == journal.Done && s.Action.Places() {
+		if s.State == journal.Done && (s.Action.Places() || s.Action == journal.Tag) {
 			id := s.File
 			if s.Ino != 0 {
 				id.Ino, id.Born = s.Ino, s.Born
@@ -551,7 +633,7 @@ func Later(ctx context.Context, j *journal.Journal, o journal.Operation) ([]jour
 			if err != nil {
 				return nil, err
 			}
-			if s.State != journal.Done || !s.Action.Places() || s.Action == journal.Copy {
+			if s.State != journal.Done || !s.Action.Takes() {
 				continue
 			}
 			key := place{s.FromDir.Path, s.From}

@@ -43,7 +43,7 @@ func UndoneFiles(ctx context.Context, j *journal.Journal, roots []string) (func(
 				return nil, err
 			}
 			m, ok := moved[s.No]
-			if !ok || !m.undone || !s.Action.Places() || s.Action == journal.Copy {
+			if !ok || !m.undone || !s.Action.Takes() {
 				continue
 			}
 			id := m.File
@@ -97,7 +97,11 @@ func Where(ctx context.Context, j *journal.Journal, patterns []string) ([][]Plac
 			if !s.Action.Places() || s.State != journal.Done {
 				continue
 			}
-			from, to := place{s.FromDir.Path, s.From}, place{s.ToDir.Path, s.To}
+			var from place
+			if s.FromDir != nil {
+				from = place{s.FromDir.Path, s.From}
+			}
+			to := place{s.ToDir.Path, s.To}
 			if IsAside(s.To) {
 				aside[to] = s
 				continue
@@ -108,7 +112,7 @@ func Where(ctx context.Context, j *journal.Journal, patterns []string) ([][]Plac
 			}
 			i, ok := at[from]
 			switch {
-			case ok && s.Action != journal.Copy:
+			case ok && s.Action.Takes():
 				delete(at, from)
 				ways[i] = append(ways[i], Place{o, s})
 			case ok || matchName(patterns, s.FromPath(), s.From) || matchName(patterns, s.ToPath(), s.To):

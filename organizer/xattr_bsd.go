@@ -6,6 +6,12 @@ import "golang.org/x/sys/unix"
 
 const errNoXattr = unix.ENOATTR
 
+// tagsAttribute holds a file's tags, as on Linux.
+const tagsAttribute = "user.xdg.tags"
+
+// The system has no flags for these.
+const xattrCreate, xattrReplace = 0, 0
+
 // systemXattr is false for all: those of the system's namespace are the superuser's to read and to set, ACLs of UFS
 // among them.
 func systemXattr(string) bool { return false }

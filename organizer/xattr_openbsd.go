@@ -1,8 +1,18 @@
 package organizer
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // OpenBSD has no extended attributes.
+
+const tagsAttribute = ""
+
+func attribute(*os.File, string) ([]byte, error) { return nil, errNoTags }
+
+func changeAttribute(*os.File, string, []byte, []byte) error { return errNoTags }
 
 const errNoXattr = unix.ENOTSUP
 
