@@ -177,7 +177,7 @@ func (a *app) reverse(ctx context.Context, refs []string, undo bool, f *undoFlag
 	total := &organizer.Result{}
 	for _, op := range ops {
 		if f.conflict == "fail" {
-			_, problems, e := organizer.Preview(ctx, j, op, undo, nil, opt)
+			_, problems, _, e := organizer.Preview(ctx, j, op, undo, nil, opt)
 			if e == nil && len(problems) > 0 {
 				total.Problems, total.Skipped = append(total.Problems, problems...), total.Skipped+int64(len(problems))
 				e = &exitError{exitConflict, fmt.Errorf("nothing of operation %d was moved, as --on-conflict fail says", op.ID)}
@@ -285,11 +285,14 @@ func (a *app) preview(ctx context.Context, j *journal.Journal, ops []journal.Ope
 	files := int64(0)
 	placed := map[string]bool{}
 	for _, op := range ops {
-		steps, problems, err := organizer.Preview(ctx, j, op, undo, placed, opt)
+		steps, problems, notes, err := organizer.Preview(ctx, j, op, undo, placed, opt)
 		if err != nil {
 			return err
 		}
 		all = append(all, problems...)
+		for _, n := range notes {
+			a.warn("Note: %v", n.Err)
+		}
 		for i := range steps {
 			s := &steps[i]
 			if s.Action == journal.Mkdir || s.Action == journal.Rmdir {

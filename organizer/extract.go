@@ -159,6 +159,7 @@ type extracted struct {
 	depth int
 	kids  map[string]*extracted // by their names in the archive
 	next  map[string]int        // number to try next for a name that is taken
+	mode  uint32 // as the archive has it, 0 if it has none
 	mtime time.Time
 }
 
@@ -250,7 +251,7 @@ func (x *extraction) entry(e archive.Entry, content io.Reader) error {
 	case e.IsDir:
 		var d *extracted
 		if d, err = x.folder(rel); err == nil && d != nil {
-			d.mtime = e.ModTime
+			d.mode, d.mtime = uint32(e.Mode.Perm()), e.ModTime
 		}
 	case e.IsLink, e.IsHardLink, e.IsRegular():
 		var d *extracted
@@ -534,7 +535,7 @@ func staysInside(target string, depth int) error {
 	return nil
 }
 
-// seal gives folders their times, when nothing comes into them any more, and hands their names to the disk.
+// seal gives folders their modes, less what the umask takes, and times, when nothing comes into them any more, and hands their names to the disk.
 func (x *extraction) seal(d *extracted) error {
 	for _, name := range slices.Sorted(maps.Keys(d.kids)) {
 		if err := x.seal(d.kids[name]); err != nil {
@@ -544,6 +545,17 @@ func (x *extraction) seal(d *extracted) error {
 	dir, err := x.enter(d)
 	if err != nil {
 		return err
+	}
+	if d.mode != 0 {
+		m, err := dir.self() // made with all that the umask leaves
+		if err != nil {
+			return err
+		}
+		if perm := m.Mode & 0o7777 &^ (0o777 &^ (d.mode | 0o700)); perm != m.Mode&0o7777 {
+			if err := dir.chmod(perm); err != nil && !cannotKeep(err) {
+				return err
+			}
+		}
 	}
 	if t, ok := unixTime(d.mtime); ok {
 		if err := dir.touch(t, t); err != nil && !cannotKeep(err) {

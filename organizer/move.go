@@ -22,7 +22,7 @@ import (
 //	renameNoReplace, link            between two folders
 //	makeSymlink, (*folder).readlink  symbolic links, where there are any
 //	(*folder).sync, syncAll          make its names, or all of its file system, durable
-//	(*folder).touch                  set its own times
+//	(*folder).touch, chmod           set its own times and mode
 //	(*folder).create, createAs, open files, never through a link
 //	reflink, dataRanges, dropCache   for copies and for comparing them
 //	clone                            a new file that shares the content of another, or an error

@@ -247,6 +247,10 @@ func (f *folder) readlink(name string) (string, error) {
 	}
 }
 
+func (f *folder) chmod(perm uint32) error {
+	return retryErr(func() error { return unix.Fchmod(f.fd, perm) })
+}
+
 func (f *folder) touch(atime, mtime int64) error {
 	ts := []unix.Timespec{unix.NsecToTimespec(atime), unix.NsecToTimespec(mtime)}
 	return retryErr(func() error { return unix.UtimesNanoAt(f.fd, ".", ts, 0) })

@@ -452,6 +452,9 @@ func (f *folder) readlink(name string) (string, error) {
 	return "", errNoSymlinks
 }
 
+// chmod does nothing: folders have no mode.
+func (f *folder) chmod(uint32) error { return nil }
+
 // clone is refused: see reflink.
 func clone(*os.File, *folder, string) (*os.File, error) { return nil, errNoReflink }
 

@@ -32,17 +32,16 @@ func Redo(ctx context.Context, j *journal.Journal, o journal.Operation, opt Undo
 	return reverse(ctx, j, o, false, opt)
 }
 
-// Preview yields the steps that Undo or Redo would carry out, with what would go wrong with each. Files that lie at the
-// paths in placed are taken to be there: undoing other operations first will bring them.
-func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, placed map[string]bool, opt UndoOptions) ([]journal.Step, []Problem, error) {
+// Preview returns the steps that Undo or Redo would carry out, what would go wrong, and what would be worth a note. Files
+// that lie at the paths in placed are taken to be there: undoing other operations first will bring them.
+func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo bool, placed map[string]bool, opt UndoOptions) (steps []journal.Step, problems, notes []Problem, err error) {
 	v, err := newReversal(ctx, j, o, undo, opt)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	r := &runner{undo: true, cache: newFolderCache(), res: &Result{}, seen: map[*journal.Folder]seenFolder{}}
 	defer r.cache.close()
 	v.cannot = r.tell
-	var steps []journal.Step
 	moved := map[string]bool{} // what steps before bring to a path, and (false) what they take away
 	for s := range v.steps(ctx) {
 		if s.Action == journal.Mkdir || s.Action == journal.Rmdir || s.Action == journal.Link {
@@ -66,7 +65,7 @@ func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 		}
 		steps = append(steps, s)
 	}
-	return steps, append(r.res.Problems, v.notes...), v.err
+	return steps, r.res.Problems, v.notes, v.err
 }
 
 // reversal is what is known of an operation's files after all undos and redos of it so far.
