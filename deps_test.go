@@ -31,7 +31,7 @@ var policy = map[string]struct {
 		not: offline,
 	},
 	"forg/organizer": {
-		forg: []string{"forg/journal", "forg/organizer/metadata", "forg/rules"},
+		forg: []string{"forg/journal", "forg/organizer/archive", "forg/organizer/metadata", "forg/rules"},
 		outside: []string{
 			"github.com/gabriel-vasile/mimetype", // what a file is
 			"github.com/bmatcuk/doublestar/v4", "golang.org/x/text", // names
