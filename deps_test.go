@@ -33,7 +33,7 @@ var policy = map[string]struct {
 	"forg/organizer": {
 		forg: []string{"forg/journal", "forg/organizer/archive", "forg/organizer/metadata", "forg/rules"},
 		outside: []string{
-			"github.com/gabriel-vasile/mimetype", // what a file is
+			"github.com/gabriel-vasile/mimetype",                    // what a file is
 			"github.com/bmatcuk/doublestar/v4", "golang.org/x/text", // names
 			"github.com/zeebo/blake3", "golang.org/x/sync", "golang.org/x/sys",
 		},
@@ -44,7 +44,7 @@ var policy = map[string]struct {
 		outside: []string{
 			"github.com/bep/imagemeta", "github.com/zeebo/blake3", "golang.org/x/sys", // pictures, hashes, attributes
 			"golang.org/x/text/encoding", // text
-			"modernc.org/sqlite", // the cache
+			"modernc.org/sqlite",         // the cache
 		},
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
@@ -61,7 +61,7 @@ var policy = map[string]struct {
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/rules": {
-		outside: []string{"go.yaml.in/yaml/v3", "golang.org/x/text"}, // names in one form of Unicode
+		outside: []string{"go.yaml.in/yaml/v3", "golang.org/x/text"},                                                                        // names in one form of Unicode
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
 	},
 

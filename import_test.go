@@ -205,7 +205,8 @@ rules:
 rules:
   - locations: [{path: ~/Desktop, max_depth: null}, {path: ~/Downloads, max_depth: null}]
     actions: [{echo: "Path:     {path}"}, {echo: "Relative: {relative_path}"}]`,
-		files: []string{"Desktop/x/a"}, said: []string{"Path:     HOME/Desktop/x/a", "Relative: x/a"}},
+		files: []string{"Desktop/x/a", "Downloads/x/ dir"}, want: []string{"Desktop/x/a"},
+		said: []string{"Path:     HOME/Desktop/x/a", "Relative: x/a"}},
 	{name: "a folder by its name", same: true, config: `
 rules:
   - locations: ~/Desktop

@@ -30,9 +30,9 @@ func (a *app) doctorCmd() *cobra.Command {
 	var fix bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "Check that everything can be undone",
-		Long: help(`Checks the configuration, the rules file, the journal (SQLite's own check, the numbers and the hash chain of its events), its
-permissions, runs that were cut short, leftovers of crashes in the folders forg has worked in, and damaged journals
-that were set aside. With --fix it repairs what is safe to repair; it never removes a file of yours.`,
+		Long: help(`Checks the configuration, the rules file, the journal (SQLite's own check, the numbers and the hash chain of its
+events), its permissions, runs that were cut short, leftovers of crashes in the folders forg has worked in, and
+damaged journals that were set aside. With --fix it repairs what is safe to repair; it never removes a file of yours.`,
 			exitHead+"  3    something is wrong that was not repaired\n  4    another forg is at work"),
 		Example: "  forg doctor\n  forg doctor --fix",
 		Args:    args(cobra.NoArgs),

@@ -42,14 +42,14 @@ func (a *app) organizeRules(paths []string, f *organizeFlags) (*rulesFile, error
 			return nil, err
 		}
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, usage("organize needs a folder, or rules with locations in %s; make some with \"forg rules init\"\nUsage: forg organize [PATH...]", a.tilde(path))
+			return nil, usage("give a folder, or make rules with locations in %s (\"forg rules init\" proposes some)", a.tilde(path))
 		}
 	}
 	r, err := a.readRules(path)
 	if err != nil {
 		return nil, err
 	}
-	known := r.Tags()
+	known := append(r.Tags(), "always", "never") // which mean something without a rule that has them
 	for _, tag := range slices.Concat(f.tags, f.skipTags) {
 		if !slices.Contains(known, tag) {
 			return nil, usage("no rule in %s has the tag %q%s", a.tilde(path), tag, didYouMean(tag, known))

@@ -25,8 +25,8 @@ func (a *app) rulesCmd() *cobra.Command {
 		Long: help(`Rules say where files go, as "PDFs with invoice in the name go to Invoices". They are in a file of their own,
 $XDG_CONFIG_HOME/forg/rules.yaml unless another one is given; docs/rules.md describes the language.
 
-"forg organize" without a folder follows the rules in the folders that they name, "forg organize --rules FILE DIR" those
-of any file. Without rules, the built-in categories decide.`, exitUsageText),
+"forg organize" without a folder follows the rules in the folders that they name, "forg organize --rules FILE DIR"
+those of any file. Without rules, the built-in categories decide.`, exitUsageText),
 		Example: `  forg rules init ~/Downloads               look at a folder and write rules that fit it
   forg rules explain ~/Downloads/scan.pdf   where it would go, and why
   forg rules check                          is the file in order?
@@ -70,8 +70,9 @@ type jsonRuleProblem struct {
 func (a *app) rulesCheckCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "check [FILE]", Short: "Check a rules file and show everything that is wrong with it",
-		Long: help(`Reads a rules file as strictly as "forg organize" does and shows all that is wrong with it at once, each with its place, the
-line, and what may have been meant. It also points out locations that do not exist and rules that are not enabled.`,
+		Long: help(`Reads a rules file as strictly as "forg organize" does and shows all that is wrong with it at once, each with its
+place, the line, and what may have been meant. It also points out locations that do not exist and rules that are not
+enabled.`,
 			"EXIT STATUS\n  0    the file is in order\n  1    failed: it cannot be read\n  2    something is wrong in the file, or wrong usage"),
 		Example: `  forg rules check
   forg rules check photos.yaml
@@ -358,9 +359,9 @@ func (a *app) listBuiltin() error {
 func (a *app) rulesTestCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "test [FILE]", Short: "Run the tests that sit beside the rules",
-		Long: help(`Runs the tests of a rules file: under the key "tests" it may list files, each with what is known of it and the place where
-it must go. No file need exist, and nothing on the disk is looked at. Of a test that fails it shows how the rules came
-to their verdict.
+		Long: help(`Runs the tests of a rules file: under the key "tests" it may list files, each with what is known of it and the place
+where it must go. No file need exist, and nothing on the disk is looked at. Of a test that fails it shows how the
+rules came to their verdict.
 
   tests:
     - {file: Invoice 7.pdf, size: 80 kB, to: ~/Documents/Invoices/}
@@ -469,8 +470,8 @@ func (a *app) testReport(path string, results []rules.TestResult, failed int) er
 func (a *app) rulesSchemaCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "schema", Short: "Print the JSON Schema of rules files, for editors",
-		Long: help(`Prints the JSON Schema (draft 2020-12) of rules files. Editors that know it complete the words of the language and mark what
-is wrong while you type. A comment at the top of a rules file names it:
+		Long: help(`Prints the JSON Schema (draft 2020-12) of rules files. Editors that know it complete the words of the language and
+mark what is wrong while you type. A comment at the top of a rules file names it:
 
   # yaml-language-server: $schema=forg-rules.schema.json`, exitUsageText),
 		Example: "  forg rules schema > ~/.config/forg/forg-rules.schema.json",

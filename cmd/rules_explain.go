@@ -27,12 +27,12 @@ func (a *app) rulesExplainCmd() *cobra.Command {
 	var tags, skip []string
 	c := &cobra.Command{
 		Use: "explain FILE...", Short: "Show where a file would go, and why",
-		Long: help(`Shows for each FILE where the rules would put it, and rule by rule and condition by condition how they come to that. The
-place is that of the plan: a name that is taken is another one here too. A file that is left alone before any rule is
-asked (hidden, still being downloaded, put back by an undo) is told apart, with what the rules would say of it.
+		Long: help(`Shows for each FILE where the rules would put it, and rule by rule and condition by condition how they come to that.
+The place is that of the plan: a name that is taken is another one here too. A file that is left alone before any rule
+is asked (hidden, still being downloaded, put back by an undo) is told apart, with what the rules would say of it.
 
-The file is taken as reached from the location that holds it, as by "forg organize". Where no location holds it, or the
-rules name none, it is taken as reached from its own folder, or from --root. Nothing is changed.`,
+The file is taken as reached from the location that holds it, as by "forg organize". Where no location holds it, or
+the rules name none, it is taken as reached from its own folder, or from --root. Nothing is changed.`,
 			exitHead+"  3    done except for the files named on standard error\n  130  interrupted; 143 when terminated"),
 		Example: `  forg rules explain ~/Downloads/scan.pdf
   forg rules explain -v ~/Downloads/*.pdf             rules too that were not asked

@@ -25,12 +25,12 @@ func (a *app) rulesInitCmd() *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use: "init [PATH]", Short: "Look at a folder and write rules that fit it",
-		Long: help(`Looks at the files directly in PATH (default ~/Downloads) and proposes the rules that match something there, each with what
-it would do: "214 files -> Pictures/Screenshots/2026". On a terminal you choose among them; without one all are taken
-but those that put files into the trash or take all the rest, which are written as comments.
+		Long: help(`Looks at the files directly in PATH (default ~/Downloads) and proposes the rules that match something there, each with
+what it would do: "214 files -> Pictures/Screenshots/2026". On a terminal you choose among them; without one all are
+taken but those that put files into the trash or take all the rest, which are written as comments.
 
-The rules go to the rules file, which must not exist yet, or to --output. Only the file is written: what the rules do is
-shown by "forg organize -n" and done by "forg organize".`, exitUsageText),
+The rules go to the rules file, which must not exist yet, or to --output. Only the file is written: what the rules do
+is shown by "forg organize -n" and done by "forg organize".`, exitUsageText),
 		Example: `  forg rules init
   forg rules init ~/Desktop --print            only show the file
   forg rules init ~/Desktop --output desktop.yaml`,

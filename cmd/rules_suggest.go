@@ -28,14 +28,14 @@ func (a *app) rulesSuggestCmd() *cobra.Command {
 	var add bool
 	c := &cobra.Command{
 		Use: "suggest [DIR...]", Short: "Learn rules from files that you have moved yourself",
-		Long: help(fmt.Sprintf(`Looks in the journal for files that forg has placed and that you have moved elsewhere since, and proposes the rules that
-would have put them there: what they have in common in their names, extensions, categories or origins. A rule is proposed
-only if it puts more of all the files right that forg has ever placed than wrong.
+		Long: help(fmt.Sprintf(`Looks in the journal for files that forg has placed and that you have moved elsewhere since, and proposes the rules
+that would have put them there: what they have in common in their names, extensions, categories or origins. A rule is
+proposed only if it puts more of all the files right that forg has ever placed than wrong.
 
-The files are looked for in the folders that were organized, in each DIR, and in your home folder, by what they are on the
-disk, so that another name does not hide them; hidden folders and projects are left out, and after %s folders the
-search ends. Nothing is changed but the rules file by --append, and that only by adding to it: the version before is kept
-beside it, with a ~ at the end of its name.`, humanize.Comma(suggestFolders)), exitRulesText),
+The files are looked for in the folders that were organized, in each DIR, and in your home folder, by what they
+are on the disk, so that another name does not hide them; hidden folders and projects are left out, and after %s
+folders the search ends. Nothing is changed but the rules file by --append, and that only by adding to it: the
+version before is kept beside it, with a ~ at the end of its name.`, humanize.Comma(suggestFolders)), exitRulesText),
 		Example: `  forg rules suggest
   forg rules suggest --append
   forg rules suggest /srv/archive`,

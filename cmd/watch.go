@@ -30,7 +30,7 @@ const exitWatchText = exitHead + "  4    another forg watches this tree\n  130  
 func (a *app) watchCmd() *cobra.Command {
 	var f watchFlags
 	c := &cobra.Command{
-		Use: "watch PATH...", Short: "Keep organizing files as they arrive",
+		Use: "watch [PATH...]", Short: "Keep organizing files as they arrive",
 		Long: help(`Organizes each PATH as "forg organize" does, now and whenever new files have come, until it is stopped. Files that
 come together are moved together, once nothing has come or changed for the quiet period; each such batch is one
 operation, which "forg undo" takes back. Downloads in progress and files that still grow are waited for.
@@ -48,13 +48,12 @@ With --json each batch is one JSON object on a line of its own, as "forg organiz
   forg watch -r --by category,year --into ~/Sorted ~/Unsorted
   forg watch --quiet-period 1m --exclude '*.iso' ~/Downloads ~/Desktop
   forg watch --poll 30s /mnt/scans
+  forg watch                                         the locations of the rules file
+  forg watch --rules photos.yaml ~/Pictures
   forg watch install ~/Downloads`,
 		Args:        cobra.ArbitraryArgs,
 		Annotations: map[string]string{settingsOf: "organize"},
 		RunE: func(c *cobra.Command, paths []string) error {
-			if len(paths) == 0 {
-				return usage("watch needs a folder\nUsage: %s", c.UseLine())
-			}
 			return a.watch(c.Context(), paths, &f)
 		},
 	}
@@ -114,7 +113,7 @@ func (a *app) watch(ctx context.Context, paths []string, f *watchFlags) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := a.lockWatch(ctx, o.roots, f.recursive)
+	unlock, err := a.lockWatch(ctx, o.roots, f.recursive || o.ruled != nil)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ func seedSteps() []Step {
 		{No: 3, Action: Trash, FromDir: a, From: "y", ToDir: bad, To: "y (2)", File: Identity{Ino: 8, Mode: 0o100644}, Label: "Trash", Unit: 4, Ref: 17},
 		{No: 9, Action: Rmdir, FromDir: b, From: "z", Meta: []byte(`{"Mode":1}`), Ref: 3},
 		{No: 10, Action: Copy, FromDir: a, From: "\xff", ToDir: b, To: "\xff", File: Identity{Ino: 1<<64 - 1, Born: -1 << 63, Size: 1<<63 - 1, Mtime: 1<<63 - 1}},
+		{No: 11, Action: Write, ToDir: b, To: "log.txt", Meta: []byte(`{"mode":"append"}`)},
+		{No: 12, Action: Exec, FromDir: a, From: "x", ToDir: a, To: "x", Meta: []byte(`{"argv":["true"]}`), Unit: 5},
 	}
 }
 

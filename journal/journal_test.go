@@ -189,7 +189,7 @@ func TestSteps(t *testing.T) {
 		must(t, err)
 		states = append(states, s.State)
 	}
-	if want := []State{NotDone, NotDone, NotDone, Done, Done}; !slices.Equal(states, want) {
+	if want := append(slices.Repeat([]State{NotDone}, len(want)-2), Done, Done); !slices.Equal(states, want) {
 		t.Errorf("backwards: %v, want %v", states, want)
 	}
 }

@@ -59,7 +59,12 @@ func openWorkshop(t testing.TB, base string) *workshop {
 			t.Fatal(err)
 		}
 	}
-	w.opt.Trash = func(*Dir) (TrashDir, error) { return TrashDir{Files: w.can}, nil }
+	w.opt.Trash = func(*Dir) (TrashDir, error) {
+		if noteName("x") == "x.trashinfo" {
+			return TrashDir{Files: w.can, Info: filepath.Join(base, "can", "info")}, nil
+		}
+		return TrashDir{Files: w.can}, nil
+	}
 	w.open(filepath.Join(base, "state", "journal.db"))
 	t.Cleanup(func() { w.j.Close() })
 	w.fresh()

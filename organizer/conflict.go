@@ -1,6 +1,7 @@
 package organizer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -69,7 +70,7 @@ func missingFolders(path string, unmade map[string]journal.Step) []journal.Step 
 }
 
 // findTrash finds a free place in the trash for what is at path, and the steps that make the folders for it. A place for
-// which taken says so is not free.
+// which taken says so is not free, nor is one of whose note that holds.
 func findTrash(path string, find func(*Dir) (TrashDir, error), taken func(dir, name string) bool) (to *journal.Folder, name string, folders []journal.Step, err error) {
 	if find == nil {
 		return nil, "", nil, errNoTrash
@@ -94,7 +95,7 @@ func findTrash(path string, find func(*Dir) (TrashDir, error), taken func(dir, n
 	name = trashName(path)
 	stem, ext := splitName(name)
 	for n := 2; ; n++ {
-		if !taken(t.Files, name) {
+		if !taken(t.Files, name) && !taken(cmp.Or(t.Info, t.Files), noteName(name)) {
 			return &journal.Folder{Path: t.Files}, name, folders, nil
 		}
 		name = numberedName(stem, ext, n)

@@ -325,14 +325,13 @@ func (x *extraction) free(d *extracted, part string, try func(dir *folder, name 
 	if err != nil {
 		return "", err
 	}
-	stem, ext := splitName(part)
 	name := part
-	if len(name) > maxName {
-		name = fitName(stem, "", ext, maxName)
-	}
 	for n := max(d.next[part], 1); ; n++ {
-		if n > 1 {
-			name = numberedName(stem, ext, n)
+		if n > 1 || len(part) > maxName {
+			stem, ext := splitName(part)
+			if name = fitName(stem, "", ext, maxName); n > 1 {
+				name = numberedName(stem, ext, n)
+			}
 		}
 		err := try(dir, name)
 		if !errors.Is(err, errExists) {

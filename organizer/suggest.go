@@ -178,9 +178,9 @@ func rootHolding(roots, path string) string {
 // A Suggestion is a rule that would have put files where a person has put them.
 type Suggestion struct {
 	Name  string
-	Text  string   // as an item of the list of a rules file, not indented
+	Text  string       // as an item of the list of a rules file, not indented
 	Files []PlacedFile // that it would have put right
-	Wrong int      // how many others it would have put elsewhere than where they are
+	Wrong int          // how many others it would have put elsewhere than where they are
 }
 
 // Suggest finds rules for the files of placed that are elsewhere now. write is how a rules file names a folder, and opt is

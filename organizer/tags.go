@@ -114,6 +114,8 @@ const (
 	plistArray   = 0xa
 )
 
+const mostTags = 1000 // of a list
+
 // decodeTagList reads an array of strings.
 func decodeTagList(b []byte) ([]string, error) {
 	if len(b) == 0 {
@@ -154,7 +156,7 @@ func decodeTagList(b []byte) ([]string, error) {
 		return kind, count, at
 	}
 	kind, count, at := object(top)
-	if failed || kind != plistArray {
+	if failed || kind != plistArray || count > mostTags {
 		return nil, errTagList
 	}
 	var tags []string
@@ -182,12 +184,11 @@ func decodeTagList(b []byte) ([]string, error) {
 
 // encodeTagList returns nil for no tags: then there is no attribute.
 func encodeTagList(tags []string) ([]byte, error) {
-	const most = 1000
 	if len(tags) == 0 {
 		return nil, nil
 	}
-	if len(tags) > most {
-		return nil, fmt.Errorf("more than %d tags", most)
+	if len(tags) > mostTags {
+		return nil, fmt.Errorf("more than %d tags", mostTags)
 	}
 	b := []byte(plistMagic)
 	begin := func(kind byte, count int) {

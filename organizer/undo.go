@@ -84,9 +84,10 @@ type reversal struct {
 	remade   map[string]journal.Identity
 	became   map[inode]journal.Identity // what files are now that were copied since
 	unmade   map[string]journal.Step    // folders to make again only if need be
-	binned   map[place]bool             // names in the trash that this run will give
-	pair     int64                      // the unit of a Write, and of the version before that went to the trash
-	notes    []Problem                  // what cannot be reversed, and is not meant to
+	brought  map[inode][]*journal.StepResult
+	binned   map[place]bool // names in the trash that this run will give
+	pair     int64          // the unit of a Write, and of the version before that went to the trash
+	notes    []Problem      // what cannot be reversed, and is not meant to
 	cannot   func(s *journal.Step, err error)
 }
 
@@ -326,6 +327,7 @@ func (v *reversal) particular(t *journal.Step, s, last *journal.StepResult) (bef
 		t.Meta = s.Meta
 	case journal.Tag:
 		t.Meta = swapTags(last.Meta)
+		v.follow(t)
 	case journal.Write, journal.Extract:
 		t.Meta = s.Hash // what it must be, to be moved to the trash
 		if s.Action == journal.Extract {
@@ -356,6 +358,29 @@ func (v *reversal) particular(t *journal.Step, s, last *journal.StepResult) (bef
 		})
 	}
 	return before, nil
+}
+
+// follow lets a step be about its file where it is now, if that is where another undo or redo of the operation has
+// brought it while the step itself failed.
+func (v *reversal) follow(t *journal.Step) {
+	if m, err := lstat(t.FromPath()); err == nil && m.SameFile(t.File) {
+		return
+	}
+	if v.brought == nil {
+		v.brought = map[inode][]*journal.StepResult{}
+		for _, m := range v.moved {
+			if m.Action.Takes() && m.undone == v.undo { // else this run moves the file on, before the step or after it
+				key := inode{m.File.Ino, m.File.Born}
+				v.brought[key] = append(v.brought[key], &m.StepResult)
+			}
+		}
+	}
+	for _, m := range v.brought[inode{t.File.Ino, t.File.Born}] {
+		if now, err := lstat(m.ToPath()); err == nil && now.SameFile(t.File) {
+			t.FromDir, t.From, t.ToDir, t.To = m.ToDir, m.To, m.ToDir, m.To
+			return
+		}
+	}
 }
 
 func (v *reversal) wanted(s *journal.StepResult) bool {

@@ -83,7 +83,8 @@ func (c *converter) autotidyRule(item *node, number int) {
 	}
 	actions, stays := r.tidyActions(item.get("actions"))
 	empties := filters
-	if slices.ContainsFunc(item.get("actions").flat(), func(n *node) bool { return n.value == "delete" || n.get("delete") != nil }) {
+	deletes := func(n *node) bool { return n.value == "delete" || n.get("delete") != nil }
+	if slices.ContainsFunc(item.get("actions").flat(), deletes) {
 		empties = append(slices.Clone(filters), text("empty"))
 	}
 	if len(actions) == 0 {
@@ -101,7 +102,8 @@ func (c *converter) autotidyRule(item *node, number int) {
 		if targets == "dirs" {
 			put(n, "targets", text(targets))
 			if holds = empties; len(holds) > len(filters) {
-				r.differs(item.line, "autotidy deletes folders with all that is in them, where its documentation speaks of empty ones; so does this rule")
+				r.differs(item.line,
+					"autotidy deletes folders with all that is in them, where its documentation speaks of empty ones; so does this rule")
 			}
 		}
 		filter(n, holds, "all", nil)
@@ -125,7 +127,8 @@ func (c *converter) autotidyRule(item *node, number int) {
 		if !said && !aboutFiles(filters) {
 			second := c.newRule(r.line)
 			second.disabled = true
-			second.differs(r.line, "autotidy does this with folders too, since the rule has no file_type; enable this rule if that is meant")
+			second.differs(r.line,
+				"autotidy does this with folders too, since the rule has no file_type; enable this rule if that is meant")
 			write(second, name+" (folders)", "dirs")
 		}
 	}
@@ -260,7 +263,8 @@ func (r *rule) tidyFilter(p pair, depth int) []*yaml.Node {
 		case p.key == "any":
 			return one(object("any", list(all...)))
 		case len(all) > 1:
-			r.differs(p.line, "not: autotidy's documentation says that none of them must hold, but the program asks that not all of them hold; so does this")
+			r.differs(p.line,
+				"not: autotidy's documentation says that none of them must hold, but the program asks that not all of them hold; so does this")
 		}
 		return one(object("not", joined(all)[0]))
 	case "name":
@@ -650,7 +654,8 @@ func (r *rule) tidyTemplate(n *node) string {
 			b.WriteString("{name}")
 			s = s[len("${name}"):]
 		case strings.HasPrefix(s, "${ext}"):
-			r.differs(n.line, "${ext} of a file without an extension is nothing; forg leaves such a file alone, since it has no {ext}")
+			r.differs(n.line,
+				"${ext} of a file without an extension is nothing; forg leaves such a file alone, since it has no {ext}")
 			b.WriteString(".{ext}")
 			s = s[len("${ext}"):]
 		case strings.HasPrefix(s, "%%"):

@@ -2,7 +2,6 @@ package foreign
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -375,7 +374,7 @@ func (e *expr) literal() (string, bool) {
 	return *e.lit, true
 }
 
-// A spec is one of Python's formats, such as 02d, for numbers.
+// parseSpec reads one of Python's formats for numbers, such as 02d, and returns to how many digits it fills up.
 func parseSpec(s string) (zeros int, ok bool) {
 	s = strings.TrimSuffix(s, "d")
 	if s == "" {
@@ -409,7 +408,7 @@ func printf(format string, braces bool) (before, spec, after string, err error) 
 		return "", "", "", errExpression
 	}
 	if strings.Contains(before+after, open) {
-		return "", "", "", fmt.Errorf("only one value can be put into a text")
+		return "", "", "", errors.New("only one value can be put into a text")
 	}
 	return before, spec, after, nil
 }

@@ -316,6 +316,7 @@ func (c *converter) write(r *rule) error {
 		return fmt.Errorf("write a rule: %w", err)
 	}
 	var b strings.Builder
+	slices.SortStableFunc(r.notes, func(a, b Note) int { return a.Line - b.Line })
 	for _, n := range r.notes {
 		word := ""
 		if n.Lost {
@@ -395,7 +396,7 @@ func recognize(name string, root *node, items []*node) Kind {
 			case "recursive", "traversal":
 				score[Autotidy] += 2
 			case "continue":
-				score["forg"]++
+				score["forg"] += 5
 			}
 		}
 		visit(item.get("filters"), 0, func(key string, value *node) {
@@ -442,7 +443,7 @@ func recognize(name string, root *node, items []*node) Kind {
 		score[Autotidy]++
 	}
 	switch {
-	case score["forg"] > score[Autotidy] && score["forg"] > score[Organize3] && score[Organize1] == 0:
+	case score["forg"] > 0 && score["forg"] >= score[Autotidy] && score["forg"] >= score[Organize3] && score[Organize1] == 0:
 		return "" // it is a rules file already
 	case score[Organize1] > 0:
 		return Organize1

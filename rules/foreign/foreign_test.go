@@ -617,6 +617,7 @@ func TestKinds(t *testing.T) {
 	}
 	for _, source := range []string{
 		"a: b", "rules: x", "rules: {}", "[1, 2]", "x", "rules: [a, b]",
+		"rules: [{locations: a, actions: [{echo: x}], continue: true}]",
 		"rules: [{locations: a, filters: [{modified: {days: 1}}], actions: [{tag: x}], continue: true}]", // it is forg's
 	} {
 		if _, err := Import("c", []byte(source), testOptions()); !errors.Is(err, ErrUnknown) {

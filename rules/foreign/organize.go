@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -42,7 +43,7 @@ func (c *converter) organize(root *node, items []*node) {
 			c.note(item.line, true, "a rule is a mapping; this is none")
 			continue
 		}
-		for _, n := range tagged(item, 0) {
+		for _, n := range tagged(item) {
 			c.note(n.line, true, "%s: organize itself reads no files by such a word", n.tag)
 		}
 		c.organizeRule(item, i+1)
@@ -69,16 +70,16 @@ func (c *converter) mended(items []*node) []*node {
 }
 
 // tagged returns the nodes with tags that YAML does not define.
-func tagged(n *node, depth int) []*node {
+func tagged(n *node) []*node {
 	var all []*node
 	if n.tag != "" && len(n.tag) > 1 {
 		all = append(all, n)
 	}
 	for _, item := range n.items {
-		all = append(all, tagged(item, depth+1)...)
+		all = append(all, tagged(item)...)
 	}
 	for _, p := range n.pairs {
-		all = append(all, tagged(p.value, depth+1)...)
+		all = append(all, tagged(p.value)...)
 	}
 	return all
 }
@@ -155,7 +156,8 @@ func (c *converter) organizeRule(item *node, number int) {
 		places = r.places(folders, deep, dirs)
 	}
 	if !located || len(folders.flat()) == 0 {
-		r.lost(item.line, "a rule without locations runs once in organize, for no file; in forg it holds for the folder that is given")
+		r.lost(item.line,
+			"a rule without locations runs once in organize, for no file; in forg it holds for the folder that is given")
 	}
 	places = slices.DeleteFunc(places, func(p *place) bool { return p.missing })
 	if located && len(places) == 0 && len(folders.flat()) > 0 {
@@ -174,7 +176,8 @@ func (c *converter) organizeRule(item *node, number int) {
 	shared := slices.ContainsFunc(filters, func(f *yaml.Node) bool { return mentions(f, "duplicate") })
 	groups := group(places)
 	if len(groups) > 1 && shared {
-		r.lost(item.line, "the folders have options that differ, so each has a rule of its own, which sees no duplicates in the folders of the others")
+		r.lost(item.line,
+			"the folders have options that differ, so each has a rule of its own, which sees no duplicates in the folders of the others")
 	}
 	for i, places := range groups {
 		one := r
@@ -209,7 +212,9 @@ func (c *converter) organizeRule(item *node, number int) {
 func group(places []*place) [][]*place {
 	groups := [][]*place{nil}
 	for i, p := range places {
-		at := slices.IndexFunc(groups, func(g []*place) bool { return len(g) > 0 && slices.EqualFunc(g[0].filters, p.filters, same) })
+		at := slices.IndexFunc(groups, func(g []*place) bool {
+			return len(g) > 0 && slices.EqualFunc(g[0].filters, p.filters, same)
+		})
 		switch {
 		case i == 0:
 			groups[0] = append(groups[0], p)
@@ -278,7 +283,8 @@ func filter(n *yaml.Node, filters []*yaml.Node, mode string, own []*yaml.Node) {
 func (r *rule) tags(v *node) []string {
 	var all []string
 	for _, t := range v.flat() {
-		tag := strings.Join(strings.FieldsFunc(oneLine(t.value), func(c rune) bool { return c == ',' || c == ' ' || c == '\u00a0' || c == '\u3000' }), "-")
+		words := strings.FieldsFunc(oneLine(t.value), func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
+		tag := strings.Join(words, "-")
 		if tag != t.value {
 			r.differs(t.line, "a tag is a word in forg: %q has become %q", shorten(t.value, 40), shorten(tag, 40))
 		}

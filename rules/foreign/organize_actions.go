@@ -102,9 +102,13 @@ func (a *actionReader) action(name, written string, v *node, line int) {
 	}
 }
 
+// conflictOptions say what happens to a name that is taken, the last three in version 1. One page of its documentation has
+// the name of the last one otherwise than the program.
+var conflictOptions = []string{"on_conflict", "rename_template", "overwrite", "counter_separator", "counter_seperator"}
+
 // placing reads move, copy and the links.
 func (a *actionReader) placing(name string, v *node, line int) {
-	o := a.options(name, v, line, "dest", "on_conflict", "rename_template", "autodetect_folder", "continue_with", "overwrite", "counter_separator", "counter_seperator", "filesystem")
+	o := a.options(name, v, line, append([]string{"dest", "autodetect_folder", "continue_with", "filesystem"}, conflictOptions...)...)
 	dest := o["dest"]
 	if dest == nil || dest.kind != scalar || strings.TrimSpace(dest.value) == "" {
 		a.lost(line, "%s has no dest", name)
@@ -168,7 +172,8 @@ func (a *actionReader) elsewhere(what string, dest, filesystem *node) bool {
 	} else if !strings.Contains(dest.value, "://") {
 		return false
 	}
-	a.lost(dest.line, "%s: forg puts files into folders of this computer alone, not into %s", what, shorten(dest.value, 60))
+	a.lost(dest.line,
+		"%s: forg puts files into folders of this computer alone, not into %s", what, shorten(dest.value, 60))
 	return true
 }
 
@@ -210,10 +215,12 @@ func (a *actionReader) conflict(out *yaml.Node, o map[string]*node) {
 			mode = "rename"
 		case "rename_existing":
 			mode = "rename"
-			a.missing(n.line, "rename_existing: forg gives the other name to the file that comes, never to the one that is there")
+			a.missing(n.line,
+				"rename_existing: forg gives the other name to the file that comes, never to the one that is there")
 		case "deduplicate":
 			mode = "rename"
-			a.missing(n.line, "deduplicate: a file that equals the one in its place gets another name, as others do; forg's --duplicates deals with equal files")
+			a.missing(n.line,
+				"deduplicate: a file that equals the one in its place gets another name, as others do; forg's --duplicates deals with equal files")
 		default:
 			a.lost(n.line, "on_conflict: organize has no %q", shorten(n.value, 40))
 		}
@@ -226,7 +233,7 @@ func (a *actionReader) conflict(out *yaml.Node, o map[string]*node) {
 	template := ""
 	separator := o["counter_separator"]
 	if separator == nil {
-		separator = o["counter_seperator"] // as one page of the documentation has it
+		separator = o["counter_seperator"]
 	}
 	if n := separator; n != nil && n.kind == scalar && mode != "overwrite" {
 		mode, template = "rename", "{name}"+strings.NewReplacer("{", "{{", "}", "}}").Replace(n.value)+"{counter}"
@@ -331,7 +338,8 @@ func (a *actionReader) destination(what string, n *node, detect bool) (string, b
 			parts = append(parts, part{text: "/"})
 		}
 	} else if !folder && !endsInName(parts) && !(last.value && strings.HasPrefix(last.text, "\x00")) {
-		a.differs(n.line, "%s: without a / at its end, %s is the name of a file; if it is a folder, put a / there", what, shorten(n.value, 60))
+		a.differs(n.line,
+			"%s: without a / at its end, %s is the name of a file; if it is a folder, put a / there", what, shorten(n.value, 60))
 	}
 	parts, ok := a.kept(n, parts)
 	if !ok {
@@ -340,7 +348,8 @@ func (a *actionReader) destination(what string, n *node, detect bool) (string, b
 	a.afterwards(n, parts, forPlace)
 	to := cleanPlace(joinParts(parts))
 	if !rooted(to) && !(a.c.opt.Windows && len(to) > 1 && to[1] == ':') {
-		a.differs(n.line, "%s: %s is below the location in forg, or below --into; organize takes it from the folder in which it is started", what, shorten(n.value, 60))
+		a.differs(n.line,
+			"%s: %s is below the location in forg, or below --into; organize takes it from the folder in which it is started", what, shorten(n.value, 60))
 	}
 	a.guard(n, to, parts)
 	return to, true
@@ -352,7 +361,9 @@ func dropEmpty(parts []part) []part {
 
 // rooted reports whether a destination says itself where it begins.
 func rooted(to string) bool {
-	return to == "~" || strings.HasPrefix(to, "~/") || strings.HasPrefix(to, "/") || strings.HasPrefix(to, "{env.") || strings.HasPrefix(to, "{location}")
+	return to == "~" || slices.ContainsFunc([]string{"~/", "/", "{env.", "{location}"}, func(start string) bool {
+		return strings.HasPrefix(to, start)
+	})
 }
 
 // lastName returns the parts behind the last /.
@@ -374,7 +385,8 @@ func endsInName(parts []part) bool {
 var extensionAtEnd = regexp.MustCompile(`\.[A-Za-z][A-Za-z0-9]{0,4}$`)
 
 // withoutDot finds placeholders whose values have no dots.
-var withoutDot = regexp.MustCompile(`^\{(created|modified|accessed|date_added|taken|now)(:[^.]*)?\}$|^\{ext(\|(lower|upper))?\}$|^\{(size|counter|depth)\}$`)
+var withoutDot = regexp.MustCompile(`^\{(created|modified|accessed|date_added|taken|now)(:[^.]*)?\}$|` +
+	`^\{ext(\|(lower|upper))?\}$|^\{(size|counter|depth)\}$`)
 
 // detected tells whether organize takes a destination without a / at its end for a folder, as it does if there is no dot
 // in its last name.
@@ -382,14 +394,16 @@ func (a *actionReader) detected(n *node, parts []part) bool {
 	last := lastName(parts)
 	if endsInName(parts) {
 		if !slices.ContainsFunc(last, func(p part) bool { return p.dotted }) && !extensionAtEnd.MatchString(last[len(last)-1].text) {
-			a.differs(n.line, "%s is the name of a file, for it has a dot, unless there is a folder of that name: if it is a folder, put a / at its end", shorten(n.value, 60))
+			a.differs(n.line,
+				"%s is the name of a file, for it has a dot, unless there is a folder of that name: if it is a folder, put a / at its end", shorten(n.value, 60))
 		}
 		return false
 	}
 	if slices.ContainsFunc(last, func(p part) bool {
 		return p.value && !strings.HasPrefix(p.text, "\x00") && !withoutDot.MatchString(p.text)
 	}) {
-		a.differs(n.line, "%s is a folder, for it does not end in an extension. organize decides for each file whether there is a dot in it", shorten(n.value, 60))
+		a.differs(n.line,
+			"%s is a folder, for it does not end in an extension. organize decides for each file whether there is a dot in it", shorten(n.value, 60))
 	}
 	return true
 }
@@ -406,7 +420,8 @@ func (a *actionReader) kept(n *node, parts []part) ([]part, bool) {
 		case !p.value:
 		case p.text == "{relative_path|folders}" && ends && i > 0:
 			// The documentation means the folders; the program makes one more with the name of the file.
-			a.differs(n.line, "%s: organize makes a folder with the name of each file; here the file keeps its folders below the location", shorten(n.value, 60))
+			a.differs(n.line,
+				"%s: organize makes a folder with the name of each file; here the file keeps its folders below the location", shorten(n.value, 60))
 			return parts[:i+1], true
 		case p.text == folderRelative && a.flat:
 			*p = part{text: "."}
@@ -417,7 +432,8 @@ func (a *actionReader) kept(n *node, parts []part) ([]part, bool) {
 		case p.text == folderOfFile && i == 0 && (ends || named):
 			return []part{{text: "{location}/", value: true}, whole}, true
 		case p.text == folderRelative, p.text == folderOfFile:
-			a.lost(n.line, "%s: in subfolders forg has the whole path below the location alone, {relative_path|folders}", shorten(n.value, 60))
+			a.lost(n.line,
+				"%s: in subfolders forg has the whole path below the location alone, {relative_path|folders}", shorten(n.value, 60))
 			return nil, false
 		}
 	}
@@ -432,7 +448,8 @@ func cleanPlace(to string) string {
 	for i, p := range pieces {
 		switch {
 		case p == "" && i > 0 || p == "." && len(pieces) > 1:
-		case p == ".." && len(out) > 0 && out[len(out)-1] != "" && out[len(out)-1] != ".." && out[len(out)-1] != "~" && !strings.Contains(out[len(out)-1], "{"):
+		case p == ".." && len(out) > 0 && !slices.Contains([]string{"", "..", "~"}, out[len(out)-1]) &&
+			!strings.Contains(out[len(out)-1], "{"):
 			out = out[:len(out)-1]
 		default:
 			out = append(out, p)
@@ -494,13 +511,14 @@ func (a *actionReader) guard(n *node, to string, parts []part) {
 		}
 		if dir := strings.Join(pieces[:at], "/"); dir != "" && !slices.Contains(p.excludeDirs, literalGlob(dir)) {
 			p.excludeDirs = append(p.excludeDirs, literalGlob(dir))
-			a.differs(n.line, "the rule leaves the folder %s alone, into which it puts files: organize puts them deeper with every run", dir)
+			a.differs(n.line,
+				"the rule leaves the folder %s alone, into which it puts files: organize puts them deeper with every run", dir)
 		}
 	}
 }
 
 func (a *actionReader) rename(v *node, line int) {
-	o := a.options("rename", v, line, "new_name", "name", "on_conflict", "rename_template", "overwrite", "counter_separator", "counter_seperator")
+	o := a.options("rename", v, line, append([]string{"new_name", "name"}, conflictOptions...)...)
 	n := o["new_name"]
 	if n == nil {
 		n = o["name"]
@@ -574,7 +592,8 @@ func (a *actionReader) tag(v *node, line int) {
 }
 
 func (a *actionReader) write(v *node, line int) {
-	o := a.options("write", v, line, "text", "outfile", "path", "mode", "encoding", "newline", "clear_before_first_write", "filesystem")
+	o := a.options("write", v, line, "text", "outfile", "path", "mode", "encoding", "newline", "clear_before_first_write",
+		"filesystem")
 	file := o["outfile"]
 	if file == nil {
 		file = o["path"]
@@ -641,11 +660,13 @@ func (a *actionReader) shell(v *node, line int) {
 	})
 	switch {
 	case err != nil:
-		a.lost(cmd.line, "shell: %v; forg runs a program and its arguments, never a shell: %s", err, shorten(cmd.value, 60))
+		a.lost(cmd.line,
+			"shell: %v; forg runs a program and its arguments, never a shell: %s", err, shorten(cmd.value, 60))
 	case unset != "":
 		a.lost(cmd.line, "shell: the environment has no %s here", shorten(unset, 40))
 	default:
-		a.differs(cmd.line, "shell has become exec, which hands each word to the program as one argument, whatever is in it")
+		a.differs(cmd.line,
+			"shell has become exec, which hands each word to the program as one argument, whatever is in it")
 		a.emit(object("exec", inlineTexts(args)))
 	}
 }

@@ -40,7 +40,7 @@ func (r *rule) organizeFilters(n *node, mode string, places []*place) (filters [
 		if rest, ok := strings.CutPrefix(name, "not "); ok && r.c.kind != Organize1 {
 			name, negated = strings.TrimSpace(rest), true
 		}
-		f, verdict := r.organizeFilter(r.c.filterName(name), name, value, line, places, negated || mode == "none")
+		f, verdict := r.organizeFilter(r.c.filterName(name), name, value, line, places)
 		switch {
 		case verdict == holdsNever || verdict == holdsAlways && negated:
 			// No file passes: there is nothing to say so but a filter and its opposite.
@@ -100,7 +100,7 @@ func (r *rule) options(what string, value *node, line int, names ...string) map[
 	}
 	pairs := value.pairs
 	switch {
-	case value.kind == sequence && len(value.items) > 0 && !slices.ContainsFunc(value.items, func(n *node) bool { return n.kind != mapping }):
+	case value.kind == sequence && len(value.items) > 0 && allMappings(value.items):
 		for _, item := range value.items { // a hyphen too many
 			pairs = append(pairs, item.pairs...)
 		}
@@ -119,6 +119,10 @@ func (r *rule) options(what string, value *node, line int, names ...string) map[
 	return out
 }
 
+func allMappings(items []*node) bool {
+	return !slices.ContainsFunc(items, func(n *node) bool { return n.kind != mapping })
+}
+
 // words returns the texts of a value.
 func words(n *node) []string {
 	var all []string
@@ -130,11 +134,12 @@ func words(n *node) []string {
 	return all
 }
 
-func (r *rule) organizeFilter(name, written string, v *node, line int, places []*place, negated bool) (*yaml.Node, holding) {
+func (r *rule) organizeFilter(name, written string, v *node, line int, places []*place) (*yaml.Node, holding) {
 	switch name {
 	case "created":
 		if r.c.kind == Organize1 {
-			r.differs(line, "created: version 1 takes the date of modification where Linux is; forg the date that the file was made, if it is known")
+			r.differs(line,
+				"created: version 1 takes the date of modification where Linux is; forg the date that the file was made, if it is known")
 		}
 		return r.date("created", name, v, line), holdsSometimes
 	case "lastmodified":
@@ -142,7 +147,8 @@ func (r *rule) organizeFilter(name, written string, v *node, line int, places []
 	case "date_added":
 		return r.date("date_added", name, v, line), holdsSometimes
 	case "date_lastused":
-		r.lost(line, "date_lastused: forg knows when a file was read, accessed, but not when a person opened it; enable the rule if that will do")
+		r.lost(line,
+			"date_lastused: forg knows when a file was read, accessed, but not when a person opened it; enable the rule if that will do")
 		return r.date("accessed", name, v, line), holdsSometimes
 	case "duplicate":
 		return r.duplicate(v, line, places), holdsSometimes
@@ -228,7 +234,8 @@ func (r *rule) date(filter, what string, v *node, line int) *yaml.Node {
 		f, err := strconv.ParseFloat(n.value, 64)
 		switch {
 		case err != nil || f < 0 || math.IsNaN(f) || f > 1e6:
-			r.lost(n.line, "%s.%s is a number, and no age is less than nothing: %q", what, unit.name, shorten(n.value, 20))
+			r.lost(n.line,
+				"%s.%s is a number, and no age is less than nothing: %q", what, unit.name, shorten(n.value, 20))
 			return nil
 		case f == 0:
 		case f == math.Trunc(f):
@@ -378,7 +385,8 @@ func (r *rule) exifFilter(v *node, line int) *yaml.Node {
 				continue
 			}
 			if !slices.Contains(exifTexts, s) {
-				r.differs(p.line, "exif: forg may write the value of %s another way: forg rules explain shows what holds", s)
+				r.differs(p.line,
+					"exif: forg may write the value of %s another way: forg rules explain shows what holds", s)
 			}
 			glob := fromFnmatch(p.value.value)
 			if r.c.kind == Organize1 {
@@ -410,7 +418,8 @@ func (r *rule) extension(v *node, line int) (*yaml.Node, holding) {
 				r.lost(item.line, "extension: %q is no extension", shorten(f, 40))
 				continue
 			case strings.Contains(ext, "."):
-				r.differs(item.line, "extension: organize looks at what is behind the last dot alone and finds no %q; forg does", shorten(ext, 40))
+				r.differs(item.line,
+					"extension: organize looks at what is behind the last dot alone and finds no %q; forg does", shorten(ext, 40))
 			}
 			all = append(all, ext)
 		}
@@ -448,10 +457,12 @@ func (r *rule) tagFilter(v *node, line int) (*yaml.Node, holding) {
 		if m := tagColor.FindStringSubmatch(name); m != nil {
 			name = m[1]
 			if m[2] != "*" {
-				r.lost(item.line, "macos_tags: forg sees the names of tags, but not their colours: %q", shorten(item.value, 40))
+				r.lost(item.line,
+					"macos_tags: forg sees the names of tags, but not their colours: %q", shorten(item.value, 40))
 			}
 		} else if !strings.ContainsAny(name, "*?[") {
-			r.differs(item.line, "macos_tags: organize finds no tag by %q, since it writes its colour behind it; forg does", shorten(name, 40))
+			r.differs(item.line,
+				"macos_tags: organize finds no tag by %q, since it writes its colour behind it; forg does", shorten(name, 40))
 		}
 		if name != "" && !slices.Contains(all, name) {
 			all = append(all, fromFnmatch(name))
@@ -462,6 +473,9 @@ func (r *rule) tagFilter(v *node, line int) (*yaml.Node, holding) {
 	}
 	return object("tags", texts(all)), holdsSometimes
 }
+
+// mediaTypes are the first parts of media types, as IANA has them.
+var mediaTypes = []string{"application", "audio", "font", "image", "message", "model", "multipart", "text", "video"}
 
 func (r *rule) mimetype(v *node, line int) *yaml.Node {
 	r.differs(line, "mimetype: organize goes by the extension alone; forg looks into the file where that is not sure")
@@ -475,7 +489,7 @@ func (r *rule) mimetype(v *node, line int) *yaml.Node {
 		case strings.HasSuffix(glob, "/"):
 			glob += "*"
 		case !strings.Contains(glob, "/"):
-			if !slices.Contains([]string{"application", "audio", "font", "image", "message", "model", "multipart", "text", "video"}, glob) {
+			if !slices.Contains(mediaTypes, glob) {
 				glob += "*"
 			}
 			glob += "/*"
@@ -515,7 +529,8 @@ func (r *rule) name(v *node, line int) (*yaml.Node, holding) {
 			return nil, holdsSometimes
 		default:
 			if len(m.groups) > 0 {
-				r.differs(n.line, "name.match: a {word} in organize may stand for nothing; in forg it stands for a character at least")
+				r.differs(n.line,
+					"name.match: a {word} in organize may stand for nothing; in forg it stands for a character at least")
 			}
 			put(out, "match", text(m.glob))
 		}
@@ -552,11 +567,13 @@ func (r *rule) size(v *node, line int) *yaml.Node {
 		for part := range strings.SplitSeq(strings.ToLower(strings.ReplaceAll(item.value, " ", "")), ",") {
 			m := sizeCondition.FindStringSubmatch(part)
 			if m == nil || !slices.Contains([]string{"", "=", "==", "<", "<=", ">", ">="}, m[1]) {
-				r.lost(item.line, "size: %q is no size. organize takes such a condition for one that always holds", shorten(item.value, 40))
+				r.lost(item.line,
+					"size: %q is no size. organize takes such a condition for one that always holds", shorten(item.value, 40))
 				return nil
 			}
 			if m[3] == "" && m[2] != "0" {
-				r.differs(item.line, "size: a number without a unit means kilobytes by the documentation of organize, but bytes to the program; here it means bytes")
+				r.differs(item.line,
+					"size: a number without a unit means kilobytes by the documentation of organize, but bytes to the program; here it means bytes")
 			}
 			condition, ok := sizeIn(m[1], m[2], m[3])
 			if !ok {

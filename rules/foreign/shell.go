@@ -8,8 +8,11 @@ import (
 )
 
 // builtins of shells that no program stands for.
-var builtins = []string{".", ":", "[[", "alias", "bg", "cd", "eval", "exec", "exit", "export", "fg", "for", "if", "read", "return", "set",
-	"shift", "source", "time", "trap", "ulimit", "umask", "unset", "until", "wait", "while", "{", "!", "call", "dir", "del", "copy", "move", "start", "rem"}
+var builtins = []string{
+	".", ":", "[[", "!", "alias", "bg", "cd", "eval", "exec", "exit", "export", "fg", "for", "if", "read", "return", "set", "shift",
+	"source", "time", "trap", "ulimit", "umask", "unset", "until", "wait", "while",
+	"call", "copy", "del", "dir", "move", "rem", "start", // of cmd.exe
+}
 
 // argv takes a command line apart as a shell would, but for what needs a shell. Placeholders are in braces and may hold
 // anything; they are a part of the argument in which they stand. What is left of a shell's own variables is returned as

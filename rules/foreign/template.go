@@ -208,13 +208,16 @@ func (r *rule) template(n *node, use usage) string {
 
 // afterwards notes what a template sees differently behind an action that changed the path of the file.
 func (r *rule) afterwards(n *node, parts []part, use usage) {
-	if !r.changed && !r.moved || !slices.ContainsFunc(parts, func(p part) bool { return p.own && (r.changed || p.where) }) {
+	seen := func(p part) bool { return p.own && (r.changed || p.where && r.moved) }
+	if !slices.ContainsFunc(parts, seen) {
 		return
 	}
 	if use == forText || use == forShell {
-		r.differs(n.line, "the placeholders speak of the file as it was before the rule touched it; in organize, of what the action before made of it")
+		r.differs(n.line,
+			"the placeholders speak of the file as it was before the rule touched it; in organize, of what the action before made of it")
 	} else {
-		r.lost(n.line, "the placeholders of forg speak of the file as it was before the rule touched it, these of what the action before made of it")
+		r.lost(n.line,
+			"the placeholders of forg speak of the file as it was before the rule touched it, these of what the action before made of it")
 	}
 }
 
@@ -294,7 +297,8 @@ func (r *rule) literalExpr(n *node, e *expr, use usage) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(append([]part{{text: strings.ReplaceAll(before, "%%", "%")}}, value...), part{text: strings.ReplaceAll(after, "%%", "%")}), nil
+	text := func(s string) []part { return []part{{text: strings.ReplaceAll(s, "%%", "%")}} }
+	return slices.Concat(text(before), value, text(after)), nil
 }
 
 // A value is what a chain has come to so far.
@@ -378,7 +382,8 @@ func (r *rule) chain(n *node, e *expr, format string, use usage) ([]part, error)
 			v.name = "name"
 		case take("suffix"):
 			v.name, v.part.dotted = "ext", true
-			r.differs(n.line, "{path.suffix} of a file without an extension is nothing; forg leaves such a file alone, since it has no {ext}")
+			r.differs(n.line,
+				"{path.suffix} of a file without an extension is nothing; forg leaves such a file alone, since it has no {ext}")
 			parts, err := r.textOps(n, v, ops, format)
 			if err != nil {
 				return nil, err
@@ -554,7 +559,8 @@ func (r *rule) exif(n *node, v *value, ops []op, format string, use usage) ([]pa
 		if !slices.Contains(takenTags, tag) {
 			return nil, fmt.Errorf("forg takes {exif.%s} for a text, not for a date", tag)
 		}
-		r.differs(n.line, "{taken} stands for the date in {exif.%s}: forg looks for the moment that a picture was taken in all tags, and in its name", tag)
+		r.differs(n.line,
+			"{taken} stands for the date in {exif.%s}: forg looks for the moment that a picture was taken in all tags, and in its name", tag)
 		v.name, v.date = "taken", true
 		return r.dateChain(n, v, ops, format, use)
 	}
@@ -684,7 +690,7 @@ func (r *rule) textOps(n *node, v *value, ops []op, format string) ([]part, erro
 		first, hasFirst := arg(0)
 		second, hasSecond := arg(1)
 		switch {
-		case o.kind == slice && !o.ends[0] && o.ends[1] && o.to > 0, o.kind == slice && o.ends[0] && o.from == 0 && o.ends[1] && o.to > 0:
+		case o.kind == slice && (!o.ends[0] || o.from == 0) && o.ends[1] && o.to > 0:
 			v.filters = append(v.filters, "first:"+strconv.Itoa(o.to))
 		case o.kind == slice && o.ends[0] && !o.ends[1] && o.from < 0:
 			v.filters = append(v.filters, "last:"+strconv.Itoa(-o.from))
