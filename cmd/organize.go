@@ -166,6 +166,7 @@ type organizing struct {
 	flags *organizeFlags
 	opt   organizer.Options
 	set   *rules.Set
+	paths []string // as they were given
 	roots []string
 	into  string
 	ruled *rulesFile // the rules that decide, or nil
@@ -194,7 +195,7 @@ func (a *app) newOrganizing(paths []string, f *organizeFlags) (*organizing, erro
 	if err != nil {
 		return nil, err
 	}
-	o := &organizing{app: a, flags: f, opt: opt, set: rules.Builtin(), roots: roots, into: into, ruled: ruled}
+	o := &organizing{app: a, flags: f, opt: opt, set: rules.Builtin(), paths: paths, roots: roots, into: into, ruled: ruled}
 	if ruled != nil {
 		o.byRules()
 	}
@@ -206,6 +207,13 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 	a, f, opt := o.app, o.flags, o.opt
 	start := a.now()
 	if o.ruled != nil {
+		if o.watch != nil { // the file may have been edited since
+			again, err := a.organizeRules(o.paths, f)
+			if err != nil {
+				return err
+			}
+			o.ruled = again
+		}
 		opt.Rules = o.ruled.At(start) // ages are counted from this run
 		var done func()
 		opt.Metadata, done = a.readMetadata(opt.Rules)

@@ -236,6 +236,7 @@ type planner struct {
 	sorted   int // moves before it have their units together
 
 	// For plans by rules:
+	writing       []toWrite
 	before, after []Move // what is done with files before any moves, and after all have
 	tagged        map[Ref]*tagging
 	counters      map[*rules.Rule]int64
@@ -354,15 +355,7 @@ func (p *planner) assignOne(r, lead Ref, unit uint32) {
 	if p.Folders[to].Path == p.Tree.Dirs[p.Tree.DirOf(r)].Path {
 		return // in its place
 	}
-	if p.opt.Undone != nil {
-		dir := p.Tree.Dirs[p.Tree.DirOf(r)].Path
-		if from, ok := p.opt.Undone(dir, p.Tree.Name(r), identity(p.Tree.File(r))); ok && from == p.Folders[to].Path {
-			p.leave(r, LeftUndone)
-			return
-		}
-	}
-	if d := &p.Tree.Dirs[p.Tree.DirOf(r)]; p.opt.ByHand != nil && p.opt.ByHand(d, p.Tree.Name(r), identity(p.Tree.File(r))) {
-		p.leave(r, LeftByHand)
+	if p.takenBack(r, p.Folders[to].Path) {
 		return
 	}
 	action := journal.Rename
@@ -370,6 +363,23 @@ func (p *planner) assignOne(r, lead Ref, unit uint32) {
 		action = journal.Copy
 	}
 	p.Moves = append(p.Moves, Move{File: r, To: to, Unit: unit, Label: p.label(k.Category), Action: action})
+}
+
+// takenBack leaves a file where it is if a person has brought it there, by an undo of the very move to the folder to or,
+// where that counts, by hand.
+func (p *planner) takenBack(r Ref, to string) bool {
+	d, name, id := &p.Tree.Dirs[p.Tree.DirOf(r)], p.Tree.Name(r), identity(p.Tree.File(r))
+	if p.opt.Undone != nil {
+		if from, ok := p.opt.Undone(d.Path, name, id); ok && from == to {
+			p.leave(r, LeftUndone)
+			return true
+		}
+	}
+	if p.opt.ByHand != nil && p.opt.ByHand(d, name, id) {
+		p.leave(r, LeftByHand)
+		return true
+	}
+	return false
 }
 
 func identity(f *File) journal.Identity {

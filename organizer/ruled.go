@@ -268,6 +268,14 @@ func (p *planner) assignFolders(ctx context.Context, scope *rules.Scope, d uint3
 // place turns the steps of a decision into moves of r. lead is the file that the decision was made of: of what belongs to
 // it only the places follow, with names that go on fitting.
 func (p *planner) place(r Ref, decision rules.Decision, lead Ref, unit uint32) {
+	before, after, said, writing := len(p.before), len(p.after), len(p.Said), len(p.writing)
+	if !p.placeAll(r, decision, lead, unit) { // a person has brought the file where it is: nothing else is done with it
+		p.before, p.after, p.Said, p.writing = p.before[:before], p.after[:after], p.Said[:said], p.writing[:writing]
+	}
+}
+
+// placeAll reports false if the file is to be left alone.
+func (p *planner) placeAll(r Ref, decision rules.Decision, lead Ref, unit uint32) bool {
 	dir, name := p.Tree.Dirs[p.Tree.DirOf(r)].Path, p.Tree.Name(r)
 	at := planned{dir: dir, name: name, action: journal.Rename}
 	moved := false
@@ -289,13 +297,13 @@ func (p *planner) place(r Ref, decision rules.Decision, lead Ref, unit uint32) {
 		pol, err := p.addPolicy(policy{Conflict(s.Conflict), s.RenameTemplate})
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), err})
-			return
+			return true
 		}
 		one := planned{dir: at.dir, name: at.name, label: label, policy: pol}
 		if s.To != "" && s.Kind != rules.Rename {
 			if one.dir, one.name, err = p.target(s, r, lead, at.name); err != nil {
 				p.Problems = append(p.Problems, Problem{p.Tree.Path(r), fmt.Errorf("%s %s by rule %q: %w", s.Kind, p.Tree.Path(r), s.Rule.Name, err)})
-				return
+				return true
 			}
 		}
 		switch s.Kind {
@@ -306,8 +314,7 @@ func (p *planner) place(r Ref, decision rules.Decision, lead Ref, unit uint32) {
 			at.name, at.label, at.policy = p.follower(s.To, r, lead), label, pol
 			at.action, moved = journal.Rename, true
 		case rules.Trash:
-			p.finish(r, unit, planned{action: journal.Trash, label: label})
-			return
+			return p.finish(r, unit, planned{action: journal.Trash, label: label})
 		case rules.Copy, rules.Reflink:
 			one.action = journal.Copy
 			if s.Kind == rules.Reflink {
@@ -325,16 +332,11 @@ func (p *planner) place(r Ref, decision rules.Decision, lead Ref, unit uint32) {
 				continue
 			}
 			if !p.act(r, unit, one, s, at, moved) {
-				if moved {
-					p.finish(r, unit, at)
-				}
-				return
+				return !moved || p.finish(r, unit, at)
 			}
 		}
 	}
-	if moved {
-		p.finish(r, unit, at)
-	}
+	return !moved || p.finish(r, unit, at)
 }
 
 // planned is a move before the planner has taken it up.
@@ -357,42 +359,40 @@ func (p *planner) move(r Ref, unit uint32, one planned) Move {
 	return m
 }
 
-// finish plans the one change of place that all steps of a file come to.
-func (p *planner) finish(r Ref, unit uint32, at planned) {
+// finish plans the one change of place that all steps of a file come to. It reports false if the file is to be left alone.
+func (p *planner) finish(r Ref, unit uint32, at planned) bool {
 	dir := p.Tree.Dirs[p.Tree.DirOf(r)].Path
 	if at.action == journal.Trash {
 		if p.opt.Trash == nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), fmt.Errorf("trash %s: there is no trash for it here", p.Tree.Path(r))})
-			return
+			return true
 		}
 		m, err := p.toTrash(r)
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), err})
-			return
+			return true
 		}
 		m.Unit, m.Label = unit, at.label
 		p.wanted[r] = true
 		p.Moves = append(p.Moves, m)
-		return
+		return true
 	}
 	if at.dir == dir && at.name == p.Tree.Name(r) {
-		return // in its place
+		return true // in its place
 	}
 	path := filepath.Join(dir, p.Tree.Name(r))
 	if isDir(p.Tree.File(r).Mode) && (at.dir == path || within(at.dir, path)) {
 		p.Problems = append(p.Problems, Problem{path, fmt.Errorf("move %s to %s: a folder cannot go into itself", path, at.dir)})
-		return
+		return true
 	}
-	if p.opt.Undone != nil {
-		if from, ok := p.opt.Undone(dir, p.Tree.Name(r), identity(p.Tree.File(r))); ok && from == at.dir {
-			p.leave(r, LeftUndone)
-			return
-		}
+	if p.takenBack(r, at.dir) {
+		return false
 	}
 	if p.opt.Copy {
 		at.action = journal.Copy
 	}
 	p.Moves = append(p.Moves, p.move(r, unit, at))
+	return true
 }
 
 // act plans what a rule does with a file besides placing it. It reports whether later steps of the rule have their turn.
@@ -437,11 +437,7 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 		one.action = journal.Extract
 		list = &p.before
 	case rules.Write:
-		path := filepath.Join(one.dir, one.name)
-		if err := p.write(path, s, one.label); err != nil {
-			p.Problems = append(p.Problems, Problem{path, fmt.Errorf("write %s: %w", path, cause(err))})
-			return false
-		}
+		p.writing = append(p.writing, toWrite{filepath.Join(one.dir, one.name), s, one.label})
 		return true
 	}
 	*list = append(*list, p.move(r, unit, one))
@@ -590,6 +586,13 @@ func rank(folders []string, path string) int {
 	return i
 }
 
+// toWrite is a text that a rule writes into the file at path.
+type toWrite struct {
+	path  string
+	step  rules.Step
+	label uint16
+}
+
 // writing is what rules write into one file.
 type writing struct {
 	label     uint16
@@ -645,6 +648,12 @@ func (p *planner) write(path string, s rules.Step, label uint16) error {
 
 // planWrites turns what is to be written into actions: the version before goes to the trash, and the next takes its name.
 func (p *planner) planWrites() []Move {
+	for _, w := range p.writing {
+		if err := p.write(w.path, w.step, w.label); err != nil {
+			p.Problems = append(p.Problems, Problem{w.path, fmt.Errorf("write %s: %w", w.path, cause(err))})
+		}
+	}
+	p.writing = nil
 	var out []Move
 	for _, path := range slices.Sorted(maps.Keys(p.writes)) {
 		w := p.writes[path]
