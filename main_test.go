@@ -57,6 +57,11 @@ func TestScript(t *testing.T) {
 			env.Setenv("JOURNAL", filepath.Join(home, ".local/state/forg/journal.db"))
 			env.Setenv("TRASH", filepath.Join(home, ".local/share/Trash"))
 			env.Setenv("TZ", "UTC")
+			cookbook, err := filepath.Abs(filepath.Join("testdata", "rules", "cookbook"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("COOKBOOK", cookbook)
 			env.Values["snapshots"] = map[string]string{}
 			running := map[string]*exec.Cmd{}
 			env.Values["running"] = running
@@ -108,6 +113,7 @@ var verbs = map[string]verb{
 	"mtime":    mtimeVerb,
 	"put":      putVerb,
 	"same":     sameVerb,
+	"sample":   sampleVerb,
 	"scrub":    scrubVerb,
 	"sh":       shVerb,
 	"snapshot": snapshotVerb,

@@ -116,9 +116,11 @@ func (p *planner) explain(ctx context.Context, e *Explanation, found map[string]
 		p.kindOfLeft(a)
 	}
 	e.Traces = scope.Explain(a)
-	matched := false
+	matched := "" // the rule that would have had the file, were it alone
 	for _, t := range e.Traces {
-		matched = matched || len(t.Steps) > 0
+		if matched == "" && len(t.Steps) > 0 && !t.Skipped {
+			matched = t.Rule.Name
+		}
 	}
 	for i := range p.Moves {
 		m := &p.Moves[i]
@@ -126,7 +128,7 @@ func (p *planner) explain(ctx context.Context, e *Explanation, found map[string]
 			continue
 		}
 		e.Moves = append(e.Moves, m)
-		if !matched && m.Unit != 0 {
+		if p.Labels[m.Label] != matched && m.Unit != 0 && len(e.Moves) == 1 {
 			e.Of = p.companion(r, m.Unit)
 		}
 	}

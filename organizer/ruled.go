@@ -185,8 +185,8 @@ func (p *planner) decideOne(ctx context.Context, scope *rules.Scope, r Ref) rule
 	return scope.Decide(a)
 }
 
-// followRules carries a decision into the plan. A file that belongs to another goes where that one goes, unless another
-// rule speaks of it.
+// followRules carries a decision into the plan. A file that belongs to another goes where that one goes, unless a rule
+// that stands before the other's speaks of it: a rule at the end for all the rest must not tear them apart.
 func (p *planner) followRules(ctx context.Context, scope *rules.Scope, r Ref, own rules.Decision, in map[Ref]membership, leads map[Ref]rules.Decision) {
 	for _, u := range own.Unknown {
 		p.Undecided = append(p.Undecided, Undecided{p.Tree.Path(r), u})
@@ -203,7 +203,7 @@ func (p *planner) followRules(ctx context.Context, scope *rules.Scope, r Ref, ow
 			first = p.decideOne(ctx, scope, b.lead)
 			leads[b.lead] = first
 		}
-		if sameRule(own, first) || len(own.Steps) == 0 {
+		if len(first.Steps) > 0 && !p.goesBefore(own, first) || len(own.Steps) == 0 {
 			own, lead, unit = first, b.lead, b.unit
 		}
 	}
@@ -218,8 +218,20 @@ func (p *planner) followRules(ctx context.Context, scope *rules.Scope, r Ref, ow
 	p.place(r, own, lead, unit)
 }
 
-func sameRule(a, b rules.Decision) bool {
-	return len(a.Steps) > 0 && len(b.Steps) > 0 && a.Steps[0].Rule == b.Steps[0].Rule
+// goesBefore reports whether the first rule of a stands before that of b in their file.
+func (p *planner) goesBefore(a, b rules.Decision) bool {
+	if len(a.Steps) == 0 || len(b.Steps) == 0 || a.Steps[0].Rule == b.Steps[0].Rule {
+		return false
+	}
+	for _, r := range p.opt.Rules.All() {
+		switch r {
+		case a.Steps[0].Rule:
+			return true
+		case b.Steps[0].Rule:
+			return false
+		}
+	}
+	return false
 }
 
 // assignFolders asks the rules about the folders in folder d. One that moves takes along all that is in it.
