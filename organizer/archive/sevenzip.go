@@ -330,9 +330,8 @@ func (r *szReader) folder() szFolderOf {
 
 func (r *szReader) subStreams(a *szArchive) {
 	kind := r.byte()
-	total := len(a.folders)
 	if kind == szNumUnpackStreams {
-		total = 0
+		total := 0
 		for i := range a.folders {
 			n := r.count()
 			if total += n; total > r.max {

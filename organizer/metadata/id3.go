@@ -70,7 +70,6 @@ func (t *audioTags) id3v2(s *source, at int64) (end int64, err error) {
 		if _, err := r.ReadAt(b[:headBytes], body); err != nil {
 			break
 		}
-		name := string(b[:nameBytes])
 		if b[0] == 0 {
 			break // padding
 		}
@@ -94,7 +93,7 @@ func (t *audioTags) id3v2(s *source, at int64) (end int64, err error) {
 		if size <= 0 || size > stop-body {
 			break
 		}
-		if key := id3Keys[name]; key != "" && size <= id3Text && frameFlags == 0 {
+		if key := id3Keys[string(b[:nameBytes])]; key != "" && size <= id3Text && frameFlags == 0 {
 			text := make([]byte, size)
 			if _, err := r.ReadAt(text, body); err != nil {
 				break

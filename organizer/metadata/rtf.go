@@ -89,10 +89,10 @@ func readRTF(s *source, t *textBuilder) error {
 			continue
 		case '\r', '\n':
 			continue
+		case '\\':
 		default:
 			char(c)
 			continue
-		case '\\':
 		}
 		if c, err = in.ReadByte(); err != nil {
 			return emit()
