@@ -134,7 +134,7 @@ type crashCall struct {
 }
 
 var crashCalls = []string{"renameat2", "mkdirat", "unlinkat", "fsync", "fdatasync", "syncfs", "pwrite64", "write", "linkat",
-	"openat", "utimensat", "ftruncate", "fchmod", "fchown", "fsetxattr"}
+	"openat", "utimensat", "ftruncate", "fchmod", "fchown", "fsetxattr", "fremovexattr", "symlinkat"}
 
 func crashScenarios() []*crashScenario {
 	organize := func(more ...string) func(*crashBox) []string {
@@ -150,7 +150,15 @@ func crashScenarios() []*crashScenario {
 	}
 	tree := []string{"organize", "--min-age", "0", "-r", "--prune-empty", "ROOT"}
 	away := []string{"organize", "--min-age", "0", "-r", "--prune-empty", "ROOT", "--into", "INTO"}
+	ruled, err := filepath.Abs("testdata/rules/crash.yaml")
+	if err != nil {
+		panic(err) // the tests run in a folder that is there
+	}
 	return []*crashScenario{
+		{name: "rules", args: organize("-r", "--rules", ruled)},
+		{name: "undo-rules", prepare: [][]string{{"organize", "--min-age", "0", "-r", "--rules", ruled, "ROOT"}}, args: fixed("undo")},
+		{name: "redo-rules", prepare: [][]string{{"organize", "--min-age", "0", "-r", "--rules", ruled, "ROOT"}, {"undo"}}, args: fixed("redo")},
+		{name: "cross-rules", cross: true, args: into("--rules", ruled)},
 		{name: "organize", args: organize("-r", "--prune-empty", "--by", "category,extension")},
 		{name: "overwrite", args: organize("-r", "--on-conflict", "overwrite")},
 		{name: "duplicates-trash", args: organize("-r", "--prune-empty", "--duplicates", "trash")},

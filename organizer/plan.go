@@ -165,7 +165,7 @@ type Plan struct {
 	chained    bool              // more than a move may be done with a file
 	wanted     map[Ref]bool      // files that go to the trash because a rule says so
 	writes     map[string]*writing
-	final      map[Ref]string
+	last       map[Ref]*Move     // see lastMove
 	typed      map[string]string // destinations as rules have them, and where those are
 	aside      map[Ref]Ref       // files that stepped aside, by what they are called there: what they were called before
 }
@@ -238,7 +238,7 @@ type planner struct {
 	// For plans by rules:
 	writing       []toWrite
 	before, after []Move // what is done with files before any moves, and after all have
-	tagged        map[Ref]*tagging
+	tagged        map[tagged]*tagging
 	counters      map[*rules.Rule]int64
 	duplicateOf   map[string]map[Ref]Ref // by fact
 }
@@ -267,7 +267,7 @@ func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 			policies: []policy{{}}, extras: map[uint32]*extra{}, wanted: map[Ref]bool{}, writes: map[string]*writing{}, typed: map[string]string{}},
 		opt: opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
 		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
-		tagged: map[Ref]*tagging{}, counters: map[*rules.Rule]int64{},
+		tagged: map[tagged]*tagging{}, counters: map[*rules.Rule]int64{},
 	}
 }
 

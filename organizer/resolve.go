@@ -43,7 +43,7 @@ func (p *planner) resolve() (*Plan, error) {
 		p.order()
 	}
 	p.Moves = slices.Concat(before, p.Moves, after)
-	p.final = nil
+	p.last = nil
 	if p.opt.PruneEmpty && !p.opt.Copy {
 		p.prune()
 	}
@@ -150,7 +150,11 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		if m.Action == journal.Write || m.Action == journal.Tag || m.Action == journal.Exec {
 			continue // they are about a file that bears the name already
 		}
-		if far := to.Dev != 0 && to.Dev != p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev; far && m.Action == journal.Link && p.ByRules {
+		dev := p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev
+		if m.Action == journal.Link && p.ByRules { // it is made where the file is by then
+			dev = p.finalDev(m.File)
+		}
+		if far := to.Dev != 0 && to.Dev != dev; far && m.Action == journal.Link && p.ByRules {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("link %s to %s: a hard link cannot lead to another file system", p.Tree.Path(m.File), to.Path)})
 			return out
 		} else if far && (m.Action == journal.Rename || m.Action == journal.Move) {

@@ -411,10 +411,12 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 		one.dir, one.name, one.action = at.dir, at.name, journal.Exec
 		one.extra = &extra{argv: s.Argv, env: s.Env}
 	case rules.Tag:
-		t := p.tagged[r]
+		// Tags belong to the file, not to one of its names.
+		file := tagged{p.Tree.Dirs[p.Tree.DirOf(r)].Dev, p.Tree.File(r).Ino}
+		t := p.tagged[file]
 		if t == nil {
 			t = &tagging{}
-			p.tagged[r] = t
+			p.tagged[file] = t
 		}
 		t.take(s)
 		change, err := TagChange(p.Tree.Path(r), t.set, t.add, t.remove)
@@ -443,6 +445,9 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 	*list = append(*list, p.move(r, unit, one))
 	return true
 }
+
+// tagged is a file whose tags change.
+type tagged struct{ dev, ino uint64 }
 
 // tagging is what rules do to the tags of a file.
 type tagging struct {

@@ -1,7 +1,6 @@
 package organizer
 
 import (
-	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,17 +97,31 @@ func (p *Plan) from(m *Move, placed map[Ref]*Move, made map[string]*journal.Fold
 	return &d.ID, p.Tree.Name(m.File)
 }
 
-// finalPath is where a file is once the plan is carried out.
-func (p *Plan) finalPath(r Ref) string {
-	if p.final == nil {
-		p.final = map[Ref]string{}
+// lastMove is the move that takes a file to where it is once the plan is carried out, nil if it stays.
+func (p *Plan) lastMove(r Ref) *Move {
+	if p.last == nil {
+		p.last = map[Ref]*Move{}
 		for i := range p.Moves {
 			if m := &p.Moves[i]; m.Action.Takes() {
-				p.final[m.File] = p.Target(m)
+				p.last[m.File] = m
 			}
 		}
 	}
-	return cmp.Or(p.final[r], p.Tree.Path(r))
+	return p.last[r]
+}
+
+func (p *Plan) finalPath(r Ref) string {
+	if m := p.lastMove(r); m != nil {
+		return p.Target(m)
+	}
+	return p.Tree.Path(r)
+}
+
+func (p *Plan) finalDev(r Ref) uint64 {
+	if m := p.lastMove(r); m != nil {
+		return p.Folders[m.To].Dev
+	}
+	return p.Tree.Dirs[p.Tree.DirOf(r)].Dev
 }
 
 // describe adds to a step what its action needs besides a file and a place.

@@ -598,6 +598,10 @@ func (r *runner) checkUndo(s *journal.Step, from *folder, now meta) error {
 		}
 		return nil
 	}
+	// A file that came back from another disk is a new one. Its tags tell for themselves whether they are those to be undone.
+	if s.Action == journal.Tag && now.Size == s.File.Size && now.Mtime == s.File.Mtime {
+		return nil
+	}
 	if now.Size == s.File.Size && len(s.Meta) == 32 && isRegular(now.Mode) {
 		if hash, err := hashUncached(from, s.From); err == nil && bytes.Equal(hash, s.Meta) {
 			return nil
