@@ -330,6 +330,9 @@ func buildSize(u *use) *condition {
 		return n, nil
 	}
 	c.why = func(l *look) string {
+		if l.isDir {
+			return "a folder has none"
+		}
 		n, _ := size(l) // an error has been told already
 		return "it is " + humanSize(n)
 	}
@@ -339,6 +342,9 @@ func buildSize(u *use) *condition {
 		c.size = &wanted
 	}
 	c.test = func(l *look) (Verdict, error) {
+		if l.isDir {
+			return No, nil
+		}
 		n, err := size(l)
 		if err != nil {
 			return Unsure, err

@@ -131,6 +131,7 @@ func TestFilters(t *testing.T) {
 		{"name: {startswith: [x, In], contains: voi, endswith: ce}", "Invoices.pdf", nil, No},
 		{"name: {contains: [INVOICE, receipt], case_sensitive: false}", "my invoice.pdf", nil, Yes},
 		{"name: {contains: invoice}", "x.invoice", nil, No},
+		{`size: "> 1"`, "x", is(FactDir, true), No},
 		{"name: {endswith: .app}", "x.app", is(FactDir, true), Yes},
 		{"name: Müller*", "Mu\u0308ller 1.pdf", nil, Yes}, // as macOS writes it
 		{"name: {contains: STRASSE, case_sensitive: false}", "strasse.pdf", nil, Yes},
