@@ -109,14 +109,18 @@ func socketVerb(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(unix.Bind(fd, &unix.SockaddrUnix{Name: ts.MkAbs(args[0])}))
 }
 
-// mount tmpfs DIR OPTIONS, or mount readonly DIR: until the script ends.
+// mount tmpfs DIR OPTIONS, mount bind DIR FROM, or mount readonly DIR: until the script ends.
 func mountVerb(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, !neg && (len(args) == 3 && args[0] == "tmpfs" || len(args) == 2 && args[0] == "readonly"), "mount tmpfs DIR OPTIONS | mount readonly DIR")
+	want(ts, !neg && (len(args) == 3 && (args[0] == "tmpfs" || args[0] == "bind") || len(args) == 2 && args[0] == "readonly"),
+		"mount tmpfs DIR OPTIONS | mount bind DIR FROM | mount readonly DIR")
 	dir := ts.MkAbs(args[1])
 	ts.Check(os.MkdirAll(dir, 0o755))
-	if args[0] == "tmpfs" {
+	switch args[0] {
+	case "tmpfs":
 		ts.Check(unix.Mount("tmpfs", dir, "tmpfs", 0, args[2]))
-	} else {
+	case "bind":
+		ts.Check(unix.Mount(ts.MkAbs(args[2]), dir, "", unix.MS_BIND, ""))
+	default:
 		ts.Check(unix.Mount(dir, dir, "", unix.MS_BIND, ""))
 	}
 	ts.Defer(func() { unix.Unmount(dir, unix.MNT_DETACH) })
