@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -216,7 +217,7 @@ func (a *app) fromEnv(keys []string) (value, name string) {
 	return "", ""
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\n  )?line (\d+): `)
+var yamlLine = lazily(`^yaml: (?:unmarshal errors:\n  )?line (\d+): `)
 
 // configMistake says where in the file the parser gave up, as file:line:column as far as it tells.
 func configMistake(path string, err error) error {
@@ -237,7 +238,7 @@ func configMistake(path string, err error) error {
 			return fmt.Errorf("%s:%d:%d: %w", path, bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n')-1, err)
 		}
 	}
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+	if m := yamlLine().FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("%s:%s: %s", path, m[1], strings.TrimPrefix(err.Error(), m[0]))
 	}
 	return fmt.Errorf("%s: %w", path, err)
@@ -384,4 +385,9 @@ func (a *app) findTrash() func(*organizer.Dir) (organizer.TrashDir, error) {
 		home, _ = a.home()
 	}
 	return organizer.FindTrash(home, os.Getuid())
+}
+
+// lazily compiles an expression when it is first asked for: most runs of forg ask for none.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }

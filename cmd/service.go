@@ -313,11 +313,11 @@ func markWord(s string) string {
 	return q[:1] + strings.NewReplacer("--", `-\x2d`, "<", `\x3c`, ">", `\x3e`, "&", `\x26`, "'", `\x27`, "%", `\x25`).Replace(q[1:len(q)-1]) + q[len(q)-1:]
 }
 
-var markLine = regexp.MustCompile(`Written by forg, and removed by "forg [a-z ]+"\. Job: (watch|schedule) ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")`)
+var markLine = lazily(`Written by forg, and removed by "forg [a-z ]+"\. Job: (watch|schedule) ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")`)
 
 // marked is the job that a text is about; nil if forg did not write it.
 func marked(text string) *job {
-	m := markLine.FindStringSubmatch(text)
+	m := markLine().FindStringSubmatch(text)
 	if m == nil {
 		return nil
 	}

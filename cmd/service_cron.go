@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -110,7 +109,7 @@ func cronWithout(table string, j *job) string {
 	return strings.Join(lines, "")
 }
 
-var shellPlain = regexp.MustCompile(`^[A-Za-z0-9_./+@:,=-]+$`)
+var shellPlain = lazily(`^[A-Za-z0-9_./+@:,=-]+$`)
 
 // cronCommand is a command for a crontab: words for sh, in which cron first makes \% a %. Some crons take away the
 // backslash before another one, too; so no two of them follow each other here, and none stands before a %.
@@ -120,7 +119,7 @@ func cronCommand(argv []string) (string, error) {
 		if strings.ContainsAny(w, "\n\r\x00") {
 			return "", fmt.Errorf("%q holds a line break, which a crontab cannot", w)
 		}
-		if shellPlain.MatchString(w) {
+		if shellPlain().MatchString(w) {
 			words[i] = w
 			continue
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -96,7 +95,7 @@ func (s systemd) hint(j *job) string {
 // variable, and bytes that are no UTF-8 would make systemd ignore the line.
 func systemdCommand(argv []string) string {
 	// Nothing of the program's own name can be escaped.
-	if !plainProgram.MatchString(argv[0]) {
+	if !plainProgram().MatchString(argv[0]) {
 		argv = append([]string{"/usr/bin/env", "--"}, argv...)
 	}
 	words := make([]string, len(argv))
@@ -106,7 +105,7 @@ func systemdCommand(argv []string) string {
 	return strings.Join(words, " ")
 }
 
-var plainProgram = regexp.MustCompile(`^[A-Za-z0-9_./+@,=~ -]+$`)
+var plainProgram = lazily(`^[A-Za-z0-9_./+@,=~ -]+$`)
 
 func systemdQuote(word string) string {
 	var b strings.Builder

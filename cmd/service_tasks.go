@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"regexp"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -33,7 +32,7 @@ func (t tasks) units(j *job) ([]unit, error) {
 		name = u.Username
 	}
 	for _, w := range j.argv {
-		if taskVariable.MatchString(w) {
+		if taskVariable().MatchString(w) {
 			return nil, fmt.Errorf("%q would be taken for a variable by the Task Scheduler, and cannot be escaped", w)
 		}
 	}
@@ -145,7 +144,7 @@ func (t tasks) remove(ctx context.Context, j *job) error {
 	return err
 }
 
-var taskName = regexp.MustCompile(`\\forg\\(forg-(watch|schedule)-[a-z0-9-]+)`)
+var taskName = lazily(`\\forg\\(forg-(watch|schedule)-[a-z0-9-]+)`)
 
 func (t tasks) jobs(ctx context.Context, kind string) ([]*job, error) {
 	list, err := t.app.run(ctx, "", "schtasks", "/Query", "/FO", "CSV", "/NH")
@@ -154,7 +153,7 @@ func (t tasks) jobs(ctx context.Context, kind string) ([]*job, error) {
 	}
 	var all []*job
 	seen := map[string]bool{}
-	for _, m := range taskName.FindAllStringSubmatch(list, -1) { // once for each trigger
+	for _, m := range taskName().FindAllStringSubmatch(list, -1) { // once for each trigger
 		if m[2] != kind || seen[m[0]] {
 			continue
 		}
@@ -169,7 +168,7 @@ func (t tasks) jobs(ctx context.Context, kind string) ([]*job, error) {
 func (tasks) hint(*job) string { return "It runs while you are logged in." }
 
 // taskVariable is what the scheduler replaces in commands and arguments: %NAME% and $(Arg0).
-var taskVariable = regexp.MustCompile(`%[^%]+%|\$\([A-Za-z]`)
+var taskVariable = lazily(`%[^%]+%|\$\([A-Za-z]`)
 
 // windowsQuote is a word as programs of Windows take command lines apart: backslashes mean something only before a quote.
 func windowsQuote(word string) string {

@@ -321,7 +321,7 @@ func (a *app) printWatched(w *watched) {
 
 // shellWord is a word that can be pasted into a shell.
 func shellWord(w string) string {
-	if shellPlain.MatchString(w) || os.PathSeparator == '\\' {
+	if shellPlain().MatchString(w) || os.PathSeparator == '\\' {
 		return w
 	}
 	return quoteWord(w)

@@ -15,7 +15,7 @@ import (
 )
 
 // plainTime finds what autotidy's templates replace by a part of the time of the run.
-var plainTime = regexp.MustCompile(`%[YmdHMSyBbAajUWeFTIp]`)
+var plainTime = lazily(`%[YmdHMSyBbAajUWeFTIp]`)
 
 func (c *converter) autotidy(root *node, items []*node) {
 	for _, key := range []string{"daemon", "logging"} {
@@ -416,11 +416,11 @@ func extensionExpr(glob string) (string, error) {
 	return b.String(), nil
 }
 
-var tidySize = regexp.MustCompile(`(?i)^\s*(>=?|<=?)\s*(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|tb)\s*$`)
+var tidySize = lazily(`(?i)^\s*(>=?|<=?)\s*(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|tb)\s*$`)
 
 func (r *rule) tidySize(p pair) *yaml.Node {
 	if p.value.kind == scalar {
-		m := tidySize.FindStringSubmatch(p.value.value)
+		m := tidySize().FindStringSubmatch(p.value.value)
 		if m == nil {
 			r.lost(p.line, "file_size: %q is no size", shorten(p.value.value, 40))
 			return nil
@@ -661,11 +661,11 @@ func (r *rule) tidyTemplate(n *node) string {
 		case strings.HasPrefix(s, "%%"):
 			b.WriteByte('%')
 			s = s[2:]
-		case plainTime.MatchString(s[:min(2, len(s))]):
+		case plainTime().MatchString(s[:min(2, len(s))]):
 			end := 2
 			for { // what belongs together stays together: %Y-%m-%d
 				rest := strings.TrimLeft(s[end:], "-_/.")
-				if len(rest) < 2 || !plainTime.MatchString(rest[:2]) || len(s)-end-len(rest) > 1 {
+				if len(rest) < 2 || !plainTime().MatchString(rest[:2]) || len(s)-end-len(rest) > 1 {
 					break
 				}
 				end = len(s) - len(rest) + 2

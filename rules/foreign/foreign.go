@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
@@ -249,12 +250,12 @@ func problems(err error) []string {
 	return []string{err.Error()}
 }
 
-var places = regexp.MustCompile(` (in|and) line [0-9]+`)
+var places = lazily(` (in|and) line [0-9]+`)
 
 // withoutPlace takes lines of the rules file out of a message: they change as it is written, and the reader of a note looks
 // at another file.
 func withoutPlace(message string) string {
-	return places.ReplaceAllStringFunc(message, func(s string) string {
+	return places().ReplaceAllStringFunc(message, func(s string) string {
 		if strings.HasPrefix(s, " in") {
 			return ""
 		}
@@ -427,7 +428,7 @@ func recognize(name string, root *node, items []*node) Kind {
 				if strings.Contains(s, "${name}") || strings.Contains(s, "${ext}") {
 					score[Autotidy] += 2
 				}
-				if plainTime.MatchString(s) && !strings.Contains(s, "{") && key != "shell" {
+				if plainTime().MatchString(s) && !strings.Contains(s, "{") && key != "shell" {
 					score[Autotidy]++
 				}
 			}
@@ -472,4 +473,9 @@ func visit(n *node, depth int, f func(key string, value *node)) {
 			}
 		}
 	}
+}
+
+// lazily compiles an expression when it is first asked for: most runs of forg ask for none.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }

@@ -21,7 +21,7 @@ func organizeVersion(items []*node) Kind {
 			}
 		}
 		for _, s := range item.scalars() {
-			if oldPlaceholder.MatchString(s) {
+			if oldPlaceholder().MatchString(s) {
 				kind = Organize2
 			}
 		}

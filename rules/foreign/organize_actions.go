@@ -2,7 +2,6 @@ package foreign
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -382,10 +381,10 @@ func endsInName(parts []part) bool {
 }
 
 // extensionAtEnd finds what is meant for an extension, and not for a number as in v1.2.
-var extensionAtEnd = regexp.MustCompile(`\.[A-Za-z][A-Za-z0-9]{0,4}$`)
+var extensionAtEnd = lazily(`\.[A-Za-z][A-Za-z0-9]{0,4}$`)
 
 // withoutDot finds placeholders whose values have no dots.
-var withoutDot = regexp.MustCompile(`^\{(created|modified|accessed|date_added|taken|now)(:[^.]*)?\}$|` +
+var withoutDot = lazily(`^\{(created|modified|accessed|date_added|taken|now)(:[^.]*)?\}$|` +
 	`^\{ext(\|(lower|upper))?\}$|^\{(size|counter|depth)\}$`)
 
 // detected tells whether organize takes a destination without a / at its end for a folder, as it does if there is no dot
@@ -393,14 +392,14 @@ var withoutDot = regexp.MustCompile(`^\{(created|modified|accessed|date_added|ta
 func (a *actionReader) detected(n *node, parts []part) bool {
 	last := lastName(parts)
 	if endsInName(parts) {
-		if !slices.ContainsFunc(last, func(p part) bool { return p.dotted }) && !extensionAtEnd.MatchString(last[len(last)-1].text) {
+		if !slices.ContainsFunc(last, func(p part) bool { return p.dotted }) && !extensionAtEnd().MatchString(last[len(last)-1].text) {
 			a.differs(n.line,
 				"%s is the name of a file, for it has a dot, unless there is a folder of that name: if it is a folder, put a / at its end", shorten(n.value, 60))
 		}
 		return false
 	}
 	if slices.ContainsFunc(last, func(p part) bool {
-		return p.value && !strings.HasPrefix(p.text, "\x00") && !withoutDot.MatchString(p.text)
+		return p.value && !strings.HasPrefix(p.text, "\x00") && !withoutDot().MatchString(p.text)
 	}) {
 		a.differs(n.line,
 			"%s is a folder, for it does not end in an extension. organize decides for each file whether there is a dot in it", shorten(n.value, 60))
@@ -574,7 +573,7 @@ func (a *actionReader) tag(v *node, line int) {
 	var all []string
 	for _, item := range o["tags"].flat() {
 		s := a.template(item, forText)
-		if m := tagColor.FindStringSubmatch(s); m != nil {
+		if m := tagColor().FindStringSubmatch(s); m != nil {
 			s = m[1]
 			if m[2] != "none" {
 				a.missing(item.line, "macos_tags: forg gives tags, but no colours: %s", shorten(item.value, 60))

@@ -2,7 +2,6 @@ package foreign
 
 import (
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-var oldPlaceholder = regexp.MustCompile(`\{\s*(?:now|utcnow)\s*(?:\.|\}|\|)|\{\s*fs(?:_path)?\b`)
+var oldPlaceholder = lazily(`\{\s*(?:now|utcnow)\s*(?:\.|\}|\|)|\{\s*fs(?:_path)?\b`)
 
 // organizeFilters reads the filters of a rule. mode is the filter_mode that the result needs.
 func (r *rule) organizeFilters(n *node, mode string, places []*place) (filters []*yaml.Node, needs string) {
@@ -447,14 +446,14 @@ func (r *rule) hash(v *node, line int) *yaml.Node {
 	return text("hash")
 }
 
-var tagColor = regexp.MustCompile(`^(.*) \(([^()]*)\)$`)
+var tagColor = lazily(`^(.*) \(([^()]*)\)$`)
 
 func (r *rule) tagFilter(v *node, line int) (*yaml.Node, holding) {
 	o := r.options("macos_tags", v, line, "tags")
 	var all []string
 	for _, item := range o["tags"].flat() {
 		name := item.value
-		if m := tagColor.FindStringSubmatch(name); m != nil {
+		if m := tagColor().FindStringSubmatch(name); m != nil {
 			name = m[1]
 			if m[2] != "*" {
 				r.lost(item.line,
@@ -558,14 +557,14 @@ func (r *rule) name(v *node, line int) (*yaml.Node, holding) {
 	return f, holdsSometimes
 }
 
-var sizeCondition = regexp.MustCompile(`^([<>=]*)((?:\d*\.)?\d+)([kmgtpezy]?i?)b?$`)
+var sizeCondition = lazily(`^([<>=]*)((?:\d*\.)?\d+)([kmgtpezy]?i?)b?$`)
 
 func (r *rule) size(v *node, line int) *yaml.Node {
 	o := r.options("size", v, line, "conditions")
 	var all []string
 	for _, item := range o["conditions"].flat() {
 		for part := range strings.SplitSeq(strings.ToLower(strings.ReplaceAll(item.value, " ", "")), ",") {
-			m := sizeCondition.FindStringSubmatch(part)
+			m := sizeCondition().FindStringSubmatch(part)
 			if m == nil || !slices.Contains([]string{"", "=", "==", "<", "<=", ">", ">="}, m[1]) {
 				r.lost(item.line,
 					"size: %q is no size. organize takes such a condition for one that always holds", shorten(item.value, 40))

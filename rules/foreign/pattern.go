@@ -171,7 +171,7 @@ var matchTypes = map[string]string{
 	"ipv4": `(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)(?:\.(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)){3}`,
 }
 
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var identifier = lazily(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // A nameMatch is a pattern of simplematch, organize's syntax for names.
 type nameMatch struct {
@@ -208,7 +208,7 @@ func fromSimplematch(pattern string, fold bool) (nameMatch, error) {
 				glob.WriteByte('*')
 				expr.WriteString(".*")
 				continue
-			case !identifier.MatchString(field):
+			case !identifier().MatchString(field):
 				return m, fmt.Errorf("{%s} is no name for a part", shorten(field, 20))
 			}
 			of := ".*"

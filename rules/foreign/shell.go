@@ -93,7 +93,7 @@ func argv(line string, variable func(name string) string) ([]string, error) {
 			}
 			word.WriteString(variable("HOME"))
 			started = true
-		case c == '=' && len(words) == 0 && started && identifier.MatchString(word.String()):
+		case c == '=' && len(words) == 0 && started && identifier().MatchString(word.String()):
 			return nil, errors.New("a variable for one program needs a shell")
 		default:
 			word.WriteByte(c)
@@ -144,7 +144,7 @@ func placeholderEnd(s string, i int) int {
 func variableAt(s string) (name string, length int) {
 	if strings.HasPrefix(s, "${") {
 		end := strings.IndexByte(s, '}')
-		if end < 0 || !identifier.MatchString(s[2:end]) {
+		if end < 0 || !identifier().MatchString(s[2:end]) {
 			return "", 0
 		}
 		return s[2:end], end + 1

@@ -162,7 +162,7 @@ func (r *rule) variables(s string, use usage) []part {
 		case s[i] == '$':
 			name, length = variableAt(s[i:])
 		case s[i] == '%' && r.c.opt.Windows:
-			if end := strings.IndexByte(s[i+1:], '%'); end > 0 && identifier.MatchString(s[i+1:i+1+end]) {
+			if end := strings.IndexByte(s[i+1:], '%'); end > 0 && identifier().MatchString(s[i+1:i+1+end]) {
 				name, length = s[i+1:i+1+end], end+2
 			}
 		}
@@ -351,7 +351,7 @@ func (r *rule) chain(n *node, e *expr, format string, use usage) ([]part, error)
 	}
 	// key takes the name of a part, of what a regular expression has found, say.
 	key := func() (string, bool) {
-		if o, ok := next(); ok && o.kind == attribute && !o.call && identifier.MatchString(o.name) {
+		if o, ok := next(); ok && o.kind == attribute && !o.call && identifier().MatchString(o.name) {
 			ops = ops[1:]
 			return o.name, true
 		}
