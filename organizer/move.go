@@ -102,7 +102,7 @@ func statDir(path string) (journal.Folder, uint64, error) {
 		return journal.Folder{}, 0, err
 	}
 	defer h.close()
-	return h.folder(path)
+	return h.folder(&worker{}, path)
 }
 
 func listNames(path string) ([]string, error) {

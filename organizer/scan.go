@@ -314,12 +314,19 @@ type scanner struct {
 
 // worker is what one scanning goroutine reuses, and what it has counted.
 type worker struct {
-	buf   []byte
-	names []entry
-	seen  int64 // since the last report
+	buf    []byte
+	names  []entry
+	volume volume // of the last folder
+	seen   int64  // files since the last report
 
 	files, bytes int64
 	left         [Reasons]int64
+}
+
+// volume is a file system.
+type volume struct {
+	dev, id uint64
+	local   bool // it does not wait for a network
 }
 
 const scanWorkers = 2 // more gain nothing on a warm cache, fewer lose a third
@@ -411,7 +418,7 @@ func (s *scanner) readDir(w *worker, path string, isRoot bool) {
 		s.problem(path, fmt.Errorf("open folder %s: %w", path, cause(err)))
 		return
 	}
-	d.ID, d.Dev, err = h.folder(path)
+	d.ID, d.Dev, err = h.folder(w, path)
 	if err != nil {
 		h.close()
 		s.problem(path, fmt.Errorf("read folder %s: %w", path, cause(err)))
@@ -627,7 +634,7 @@ func (s *scanner) listed(paths []string) {
 			d = &Dir{Path: real, Into: cmp.Or(s.opt.Into, real), IsRoot: true}
 			h, err := openScan(real)
 			if err == nil {
-				d.ID, d.Dev, err = h.folder(real)
+				d.ID, d.Dev, err = h.folder(w, real)
 				h.close()
 			}
 			if err != nil {

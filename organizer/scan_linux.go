@@ -41,20 +41,27 @@ func (h *scanHandle) close() {
 	}
 }
 
-func (h *scanHandle) folder(path string) (journal.Folder, uint64, error) {
+// folder looks at the folder itself. What there is to know of its file system is asked once while the folders that w
+// reads lie on one.
+func (h *scanHandle) folder(w *worker, path string) (journal.Folder, uint64, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(h.fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st); err != nil {
 		return journal.Folder{}, 0, err
 	}
-	var fs unix.Statfs_t
-	if unix.Fstatfs(h.fd, &fs) == nil {
-		switch uint32(fs.Type) {
-		case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.F2FS_SUPER_MAGIC:
-			h.local = true
+	dev := unix.Mkdev(st.Dev_major, st.Dev_minor)
+	if w.volume.dev != dev || dev == 0 {
+		w.volume = volume{dev: dev}
+		var fs unix.Statfs_t
+		if unix.Fstatfs(h.fd, &fs) == nil {
+			w.volume.id = fsidOf(&fs)
+			switch uint32(fs.Type) {
+			case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.F2FS_SUPER_MAGIC:
+				w.volume.local = true
+			}
 		}
 	}
-	return journal.Folder{Path: path, Volume: fsidOf(&fs), Ino: st.Ino, Mtime: ns(st.Mtime), Atime: ns(st.Atime)},
-		unix.Mkdev(st.Dev_major, st.Dev_minor), nil
+	h.local = w.volume.local
+	return journal.Folder{Path: path, Volume: w.volume.id, Ino: st.Ino, Mtime: ns(st.Mtime), Atime: ns(st.Atime)}, dev, nil
 }
 
 func ns(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }

@@ -39,7 +39,7 @@ func (h *scanHandle) close() {
 	}
 }
 
-func (h *scanHandle) folder(path string) (journal.Folder, uint64, error) {
+func (h *scanHandle) folder(_ *worker, path string) (journal.Folder, uint64, error) {
 	m, err := h.at.self()
 	if err != nil {
 		return journal.Folder{}, 0, err
