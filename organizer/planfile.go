@@ -97,7 +97,7 @@ func WritePlan(w io.Writer, p *Plan, conflict Conflict, now time.Time) error {
 		original, dup := p.SameAs[m.File]
 		switch m.Action {
 		case journal.Copy:
-			if out.Action = "copy"; p.extras[m.Name] != nil && m.Name != 0 {
+			if out.Action = "copy"; p.extraOf(m).mode == "reflink" {
 				out.Action = "reflink"
 			}
 		case journal.Symlink:
@@ -333,9 +333,6 @@ func Edited(p *Plan, edits []Edit, set *rules.Set, opt Options) (*Plan, error) {
 			continue // what is written is planned again
 		}
 		x := p.extras[m.Name]
-		if m.Name == 0 {
-			x = nil
-		}
 		m.To = q.folder(filepath.Dir(edits[i].To))
 		m.Label = q.label(p.Labels[m.Label])
 		m.Name = 0

@@ -247,7 +247,7 @@ func (p *planner) claim(f *Folder, name string)        { f.taken["\x00"+f.key(na
 func (p *planner) claimed(f *Folder, name string) bool { return f.taken["\x00"+f.key(name)] }
 
 func (p *planner) rename(m *Move, name string) {
-	if x := p.extras[m.Name]; x != nil && m.Name != 0 {
+	if x := p.extras[m.Name]; x != nil {
 		p.extras[uint32(len(p.Names))] = x
 	}
 	m.Name = uint32(len(p.Names))

@@ -40,12 +40,17 @@ type extra struct {
 	tags      []string // tag: for people
 }
 
+// extraOf is what a move's action needs besides; nothing for a plain move. No extra has the index 0 of kept names.
+func (p *Plan) extraOf(m *Move) extra {
+	if x := p.extras[m.Name]; x != nil {
+		return *x
+	}
+	return extra{}
+}
+
 // Note says in a few words what an action does, where that is more than to move its file; else it is empty.
 func (p *Plan) Note(m *Move) string {
-	var x extra
-	if given := p.extras[m.Name]; given != nil && m.Name != 0 {
-		x = *given
-	}
+	x := p.extraOf(m)
 	switch m.Action {
 	case journal.Copy:
 		if x.mode == "reflink" {

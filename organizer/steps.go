@@ -126,10 +126,7 @@ func (p *Plan) finalDev(r Ref) uint64 {
 
 // describe adds to a step what its action needs besides a file and a place.
 func (p *Plan) describe(m *Move, s *journal.Step) {
-	var x extra
-	if given := p.extras[m.Name]; given != nil && m.Name != 0 {
-		x = *given
-	}
+	x := p.extraOf(m)
 	switch m.Action {
 	case journal.Copy:
 		if x.mode == "reflink" {

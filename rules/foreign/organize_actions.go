@@ -13,28 +13,36 @@ import (
 func (r *rule) organizeActions(n *node, places []*place) (actions []*yaml.Node, stays bool) {
 	a := &actionReader{rule: r, places: places, stays: true}
 	for _, item := range n.flat() {
-		var name string
-		var value *node
-		line := item.line
-		switch {
-		case item.kind == scalar:
-			name = item.value
-		case item.kind == mapping && len(item.pairs) > 0:
-			name, value = item.pairs[0].key, item.pairs[0].value
-			line = item.pairs[0].line
-			if len(item.pairs) > 1 {
-				r.lost(item.pairs[1].line, "an action is one key; %q is a second one", shorten(item.pairs[1].key, 40))
-			}
-		default:
-			r.lost(line, "this is no action")
+		name, value, line, ok := r.word(item, "an action", "action")
+		if !ok {
 			continue
-		}
-		if value != nil && value.kind == empty {
-			value = nil
 		}
 		a.action(r.c.actionName(name), name, value, line)
 	}
 	return a.out, a.stays
+}
+
+// word reads one item of a list of filters or actions, a name alone or with its value, which is nil if there is none. It
+// reports false for what is neither, which is lost then.
+func (r *rule) word(item *node, one, kind string) (name string, value *node, line int, ok bool) {
+	line = item.line
+	switch {
+	case item.kind == scalar:
+		name = item.value
+	case item.kind == mapping && len(item.pairs) > 0:
+		name, value = item.pairs[0].key, item.pairs[0].value
+		line = item.pairs[0].line
+		if len(item.pairs) > 1 {
+			r.lost(item.pairs[1].line, "%s is one key; %q is a second one", one, shorten(item.pairs[1].key, 40))
+		}
+	default:
+		r.lost(line, "this is no %s", kind)
+		return "", nil, line, false
+	}
+	if value != nil && value.kind == empty {
+		value = nil
+	}
+	return name, value, line, true
 }
 
 func (c *converter) actionName(name string) string {

@@ -16,24 +16,9 @@ func (r *rule) organizeFilters(n *node, mode string, places []*place) (filters [
 	always := 0
 	items := n.flat()
 	for _, item := range items {
-		var name string
-		var value *node
-		line := item.line
-		switch {
-		case item.kind == scalar:
-			name = item.value
-		case item.kind == mapping && len(item.pairs) > 0:
-			name, value = item.pairs[0].key, item.pairs[0].value
-			line = item.pairs[0].line
-			if len(item.pairs) > 1 {
-				r.lost(item.pairs[1].line, "a filter is one key; %q is a second one", shorten(item.pairs[1].key, 40))
-			}
-		default:
-			r.lost(line, "this is no filter")
+		name, value, line, ok := r.word(item, "a filter", "filter")
+		if !ok {
 			continue
-		}
-		if value != nil && value.kind == empty {
-			value = nil
 		}
 		negated := false
 		if rest, ok := strings.CutPrefix(name, "not "); ok && r.c.kind != Organize1 {
