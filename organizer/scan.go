@@ -15,6 +15,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -48,13 +49,17 @@ const (
 	LeftLinked
 	LeftChanged
 	LeftUnmatched
+	LeftElsewhere
+	LeftTooDeep
+	LeftVersionControl
 	Reasons // how many there are
 )
 
 var reasonText = [Reasons]string{"", "open in another program", "changed a moment ago", "unfinished download",
 	"put back by an undo", "moved by hand", "name taken", "duplicate", "project or repository", "folder bundle",
 	"destination folder", "hidden", "symbolic link", "special file", "system file", "excluded",
-	"leftover of forg", "hard link to another file system", "changed since the scan", "matched by no rule"}
+	"leftover of forg", "hard link to another file system", "changed since the scan", "matched by no rule",
+	"on another file system", "deeper than asked", "store of a version control system"}
 
 // String is the reason in words that can follow a number.
 func (r Reason) String() string { return reasonText[r] }
@@ -81,6 +86,7 @@ type Dir struct {
 	Names   int      // entries of every kind that it held
 	Into    string   // destination root of its files
 	IsRoot  bool     // was given by a person, not found
+	Project bool     // is one, or a bundle, or lies in one; only a scan that enters those knows
 	Folders []string // names of the folders in it
 	chunks  []*chunk
 	first   uint32 // its first chunk in Tree.chunks
@@ -90,9 +96,10 @@ const chunkFiles = 4096
 
 // chunk holds files of one folder and the bytes of their names.
 type chunk struct {
-	dir   uint32
-	files []File
-	names []byte
+	dir     uint32
+	files   []File
+	names   []byte
+	changed []int64 // by file, see Tree.Changed
 }
 
 // Ref names a file of a Tree.
@@ -129,6 +136,16 @@ func (t *Tree) Name(r Ref) string {
 
 // File is the file that r names.
 func (t *Tree) File(r Ref) *File { return &t.chunks[r.chunk].files[r.i] }
+
+// Changed is when anything about the file was last changed, its content, its attributes or its names, in ns since 1970. No
+// program can set that time (st_ctime). It is 0 where the file system has none, and unless ScanOptions.Changed asked for it.
+func (t *Tree) Changed(r Ref) int64 {
+	c := t.chunks[r.chunk]
+	if c.changed == nil {
+		return 0
+	}
+	return c.changed[r.i]
+}
 
 // DirOf is the index of its folder in Dirs.
 func (t *Tree) DirOf(r Ref) uint32 { return t.chunks[r.chunk].dir }
@@ -198,7 +215,12 @@ type ScanOptions struct {
 	// Only, when not nil, is the list of files to take; nothing else is looked at.
 	Only     []string
 	Projects bool // descend into projects and bundles too
-	Progress func(files int64)
+	// VersionControl keeps a scan that enters projects out of what version control systems store in them.
+	VersionControl bool
+	OneFileSystem  bool // do not descend into folders that other file systems are mounted on
+	MaxDepth       int  // folders below the root to descend into, 0 for no limit
+	Changed        bool // keep Tree.Changed
+	Progress       func(files int64)
 }
 
 // ErrPattern says that a glob is malformed.
@@ -302,6 +324,7 @@ type scanner struct {
 	set   *rules.Set
 	root  string
 	young int64
+	dev   atomic.Uint64 // of the root
 	tree  *Tree
 
 	mu      sync.Mutex
@@ -332,7 +355,7 @@ type volume struct {
 const scanWorkers = 2 // more gain nothing on a warm cache, fewer lose a third
 
 func (s *scanner) walk(ctx context.Context) {
-	s.push(func(w *worker) { s.readDir(w, s.root, true) })
+	s.push(func(w *worker) { s.readDir(w, s.root, 0, false) })
 	var wg sync.WaitGroup
 	for range scanWorkers {
 		wg.Go(func() {
@@ -410,8 +433,10 @@ type entry struct {
 	none bool // type not told
 }
 
-// readDir reads one folder and hands out what is in it.
-func (s *scanner) readDir(w *worker, path string, isRoot bool) {
+// readDir reads one folder, depth of them below the root, and hands out what is in it. inProject says that it lies in a
+// project or is a bundle.
+func (s *scanner) readDir(w *worker, path string, depth int, inProject bool) {
+	isRoot := depth == 0
 	d := &Dir{Path: path, Into: s.opt.Into, IsRoot: isRoot}
 	h, err := openScan(path)
 	if err != nil {
@@ -424,11 +449,18 @@ func (s *scanner) readDir(w *worker, path string, isRoot bool) {
 		s.problem(path, fmt.Errorf("read folder %s: %w", path, cause(err)))
 		return
 	}
+	if isRoot {
+		s.dev.Store(d.Dev)
+	} else if s.opt.OneFileSystem && d.Dev != s.dev.Load() {
+		s.count(LeftElsewhere)
+		h.close()
+		return
+	}
 	s.mu.Lock()
 	s.dirs = append(s.dirs, d)
 	s.mu.Unlock()
 
-	var subdirs []string
+	var subdirs []subdir
 	var held []*chunk // of a folder that may turn out to be a project
 	project := false
 	err = h.read(w, func(names []entry) {
@@ -466,10 +498,17 @@ func (s *scanner) readDir(w *worker, path string, isRoot bool) {
 		h.close()
 		return
 	}
+	d.Project = inProject || project
+	if s.opt.MaxDepth > 0 && depth >= s.opt.MaxDepth && len(subdirs) > 0 {
+		for range subdirs {
+			s.count(LeftTooDeep)
+		}
+		subdirs = nil
+	}
 	if len(subdirs) > 0 {
 		tasks := make([]func(*worker), len(subdirs))
 		for i, sub := range subdirs {
-			tasks[i] = func(w *worker) { s.readDir(w, sub, false) }
+			tasks[i] = func(w *worker) { s.readDir(w, sub.path, depth+1, d.Project || sub.bundle) }
 		}
 		s.push(tasks...)
 	}
@@ -485,7 +524,7 @@ func (s *scanner) readDir(w *worker, path string, isRoot bool) {
 }
 
 // sort puts one entry where it belongs by its name and type alone: into the chunk, among the folders to read, or away.
-func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, lists rules.Lists, c *chunk, folders, subdirs *[]string) {
+func (s *scanner) sort(h *scanHandle, dir string, isRoot bool, e *entry, lists rules.Lists, c *chunk, folders *[]string, subdirs *[]subdir) {
 	if e.none {
 		e.kind = h.kind(e.name)
 	}
@@ -527,12 +566,18 @@ func (s *scanner) leftByName(dir, name string, hidden bool, lists rules.Lists) R
 	return NotLeft
 }
 
-func (s *scanner) sortDir(dir, name string, hidden, isRoot bool, lists rules.Lists, subdirs *[]string) {
+// subdir is a folder to look into.
+type subdir struct {
+	path   string
+	bundle bool
+}
+
+func (s *scanner) sortDir(dir, name string, hidden, isRoot bool, lists rules.Lists, subdirs *[]subdir) {
 	path := filepath.Join(dir, name)
 	if left := s.leftDirByName(dir, name, hidden, isRoot, lists); left != NotLeft {
 		s.count(left)
 	} else if s.opt.Enter == nil || s.opt.Enter(path) {
-		*subdirs = append(*subdirs, path)
+		*subdirs = append(*subdirs, subdir{path, lists&rules.FolderBundleNames != 0})
 	}
 }
 
@@ -542,6 +587,8 @@ func (s *scanner) leftDirByName(dir, name string, hidden, isRoot bool, lists rul
 	switch {
 	case hidden:
 		return LeftHidden
+	case s.opt.VersionControl && lists&rules.VersionControl != 0:
+		return LeftVersionControl
 	case s.opt.Destination != nil && dir == s.opt.Into && s.opt.Destination(name), path == s.opt.Into && !isRoot, s.opt.Leave != nil && s.opt.Leave(path):
 		return LeftDestination
 	case !s.opt.Projects && lists&rules.FolderBundleNames != 0:
@@ -582,9 +629,14 @@ func matchAny(globs []string, root, path, name string) bool {
 // stat fills in what the disk says of a chunk's files. Files that vanished meanwhile are dropped.
 func (s *scanner) stat(w *worker, h *scanHandle, d *Dir, c *chunk) {
 	keep := c.files[:0]
+	var changed *int64
+	if s.opt.Changed {
+		changed = new(int64)
+		c.changed = make([]int64, 0, len(c.files))
+	}
 	for i := range c.files {
 		f := c.files[i]
-		kind, err := h.stat(c.names[f.name:f.name+uint32(f.len)+1], &f)
+		kind, err := h.stat(c.names[f.name:f.name+uint32(f.len)+1], &f, changed)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
@@ -604,6 +656,9 @@ func (s *scanner) stat(w *worker, h *scanHandle, d *Dir, c *chunk) {
 			w.left[f.Left]++
 		}
 		keep = append(keep, f)
+		if changed != nil {
+			c.changed = append(c.changed, *changed)
+		}
 	}
 	c.files = keep
 	w.files += int64(len(keep))
@@ -675,6 +730,7 @@ func (s *scanner) listed(paths []string) {
 					f := c.files[0]
 					f.name = uint32(len(last.names))
 					last.files, last.names = append(last.files, f), append(last.names, c.names...)
+					last.changed = append(last.changed, c.changed...)
 				} else {
 					d.chunks = append(d.chunks, c)
 				}

@@ -102,8 +102,8 @@ func (h *scanHandle) hidden(name string) bool {
 	return unix.Fstatat(h.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Flags&hiddenFlag != 0
 }
 
-// stat fills f. name ends in NUL.
-func (h *scanHandle) stat(name []byte, f *File) (fs.FileMode, error) {
+// stat fills f and, unless it is nil, changed (see Tree.Changed). name ends in NUL.
+func (h *scanHandle) stat(name []byte, f *File, changed *int64) (fs.FileMode, error) {
 	var st unix.Stat_t
 	err := retryErr(func() error {
 		return unix.Fstatat(h.fd, unsafeString(name[:len(name)-1]), &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -114,5 +114,8 @@ func (h *scanHandle) stat(name []byte, f *File) (fs.FileMode, error) {
 	m := metaOf(&st)
 	f.Ino, f.Size, f.Mtime, f.Born, f.Mode = m.Ino, m.Size, m.Mtime, m.Born, uint16(m.Mode)
 	f.Nlink = uint16(min(m.Nlink, 0xffff))
+	if changed != nil {
+		*changed = st.Ctim.Nano()
+	}
 	return modeKind(st.Mode), nil
 }

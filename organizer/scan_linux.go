@@ -168,8 +168,8 @@ func (h *scanHandle) lstatKind(name []byte) (fs.FileMode, error) {
 
 func (h *scanHandle) hidden(name string) bool { return name[0] == '.' }
 
-// stat fills f. name ends in NUL, so the call needs no copy of it.
-func (h *scanHandle) stat(name []byte, f *File) (fs.FileMode, error) {
+// stat fills f and, unless it is nil, changed (see Tree.Changed). name ends in NUL, so the call needs no copy of it.
+func (h *scanHandle) stat(name []byte, f *File, changed *int64) (fs.FileMode, error) {
 	var st unix.Statx_t
 	var errno syscall.Errno
 	const flags, mask = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS | unix.STATX_BTIME
@@ -185,6 +185,9 @@ func (h *scanHandle) stat(name []byte, f *File) (fs.FileMode, error) {
 	f.Nlink = uint16(min(st.Nlink, 0xffff))
 	if st.Mask&unix.STATX_BTIME != 0 {
 		f.Born = ns(st.Btime)
+	}
+	if changed != nil {
+		*changed = ns(st.Ctime)
 	}
 	return modeKind(st.Mode), nil
 }

@@ -117,13 +117,16 @@ func (h *scanHandle) hidden(name string) bool {
 }
 
 // stat fills f. name ends in NUL.
-func (h *scanHandle) stat(name []byte, f *File) (fs.FileMode, error) {
+func (h *scanHandle) stat(name []byte, f *File, changed *int64) (fs.FileMode, error) {
 	m, err := h.at.stat(string(name[:len(name)-1]))
 	if err != nil {
 		return 0, err
 	}
 	f.Ino, f.Size, f.Mtime, f.Born, f.Mode = m.Ino, m.Size, m.Mtime, m.Born, uint16(m.Mode)
 	f.Nlink = uint16(min(m.Nlink, 0xffff))
+	if changed != nil {
+		*changed = 0 // would take another opening of the file
+	}
 	return modeKind(m.Mode), nil
 }
 

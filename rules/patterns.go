@@ -14,6 +14,7 @@ const (
 	SystemNames                         // what an operating system or a sync program keeps for itself
 	ProjectMarkers                      // what makes the folder that holds it a project, to be left whole
 	FolderBundleNames                   // folders that are one document, program or library
+	VersionControl                      // where a version control system keeps its history
 )
 
 // patterns are the name patterns of all lists, sorted by shape, so that a name is looked up once for all of them: most

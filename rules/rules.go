@@ -300,10 +300,11 @@ type document struct {
 		Of      words
 		Endings words
 	} `yaml:"companion_folders"`
-	Partial       words
-	System        words
-	Project       words
-	FolderBundles words `yaml:"folder_bundles"`
+	Partial        words
+	System         words
+	Project        words
+	FolderBundles  words `yaml:"folder_bundles"`
+	VersionControl words `yaml:"version_control"`
 }
 
 func parse(source []byte) (*Set, error) {
@@ -324,6 +325,7 @@ func parse(source []byte) (*Set, error) {
 	s.names.add(doc.System, SystemNames)
 	s.names.add(doc.Project, ProjectMarkers)
 	s.names.add(doc.FolderBundles, FolderBundleNames)
+	s.names.add(doc.VersionControl, VersionControl)
 	for _, c := range doc.Categories {
 		if c.Name == "" || len(c.Types) == 0 {
 			return nil, fmt.Errorf("category %q has no types", c.Name)

@@ -249,6 +249,7 @@ func TestNames(t *testing.T) {
 		{"FolderBundleNames", FolderBundleNames,
 			"Safari.app Photos.photoslibrary X.framework a.rtfd a.fcpbundle Song.logicx x.xcodeproj Deck.key",
 			"app photos folder.d .app"},
+		{"VersionControl", VersionControl, ".git .hg .svn CVS", "git .gitignore .gitmodules"},
 	} {
 		for _, name := range strings.Split(c.yes, " ") {
 			if s.Lists(name)&c.list == 0 {
