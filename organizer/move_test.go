@@ -475,10 +475,10 @@ func TestListNames(t *testing.T) {
 		t.Errorf("head: %q, %v", buf[:n], err)
 	}
 	var f File
-	if kind, err := h.stat([]byte("sub\x00"), &f); err != nil || kind != fs.ModeDir || f.Ino == 0 {
+	if kind, err := h.stat([]byte("sub\x00"), &f, nil); err != nil || kind != fs.ModeDir || f.Ino == 0 {
 		t.Errorf("stat: %v, %v", kind, err)
 	}
-	if _, err := h.stat([]byte("none\x00"), &f); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := h.stat([]byte("none\x00"), &f, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("stat of nothing: %v", err)
 	}
 }
