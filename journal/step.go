@@ -152,7 +152,10 @@ type Outcome struct {
 // A files event is: version, folders, steps. Folders are front-coded; numbers are varints; inode, birth and
 // modification time are differences to the step before, since neighbours are alike. So a move costs its name and some
 // twenty bytes.
-const stepsVersion = 1
+const eventVersion = 1
+
+// labelsVersion is the version of files events in which a label that came before in the event is named by its number.
+const labelsVersion = 2
 
 const (
 	hasTo = 1 << iota // To differs from From
@@ -191,7 +194,7 @@ func encodeSteps(steps []Step) []byte {
 		add(steps[i].ToDir)
 	}
 	e := encoder{make([]byte, 0, 64+48*len(steps))}
-	e.uint(stepsVersion)
+	e.uint(labelsVersion)
 	e.uint(uint64(len(folders)))
 	last := ""
 	for _, f := range folders {
@@ -209,6 +212,7 @@ func encodeSteps(steps []Step) []byte {
 	}
 	e.uint(uint64(len(steps)))
 	var prev Step
+	labels := map[string]uint64{}
 	for i := range steps {
 		s := &steps[i]
 		var flags uint64
@@ -251,7 +255,11 @@ func encodeSteps(steps []Step) []byte {
 			e.string(string(s.Meta))
 		}
 		if flags&newLabel != 0 {
-			e.string(s.Label)
+			n := labels[s.Label]
+			if e.uint(n); n == 0 {
+				e.string(s.Label)
+				labels[s.Label] = uint64(len(labels)) + 1
+			}
 		}
 		if flags&hasUnit != 0 {
 			e.uint(uint64(s.Unit))
@@ -329,8 +337,25 @@ const maxPaths = 64 << 20
 
 func decodeSteps(b []byte) ([]Step, error) {
 	d := decoder{b: b}
-	if v := d.uint(); v != stepsVersion {
-		return nil, fmt.Errorf("steps of version %d, this forg knows %d", v, stepsVersion)
+	version := d.uint()
+	if version != eventVersion && version != labelsVersion {
+		return nil, fmt.Errorf("steps of version %d, this forg knows %d", version, labelsVersion)
+	}
+	var labels []string
+	label := func() string {
+		n := uint64(0)
+		if version >= labelsVersion {
+			n = d.uint()
+		}
+		switch {
+		case n == 0:
+			labels = append(labels, d.string())
+			return labels[len(labels)-1]
+		case n > uint64(len(labels)):
+			d.err = errShort
+			return ""
+		}
+		return labels[n-1]
 	}
 	folders := make([]*Folder, d.count(6))
 	last, size := "", 0
@@ -388,7 +413,7 @@ func decodeSteps(b []byte) ([]Step, error) {
 		}
 		s.Label = prev.Label
 		if flags&newLabel != 0 {
-			s.Label = d.string()
+			s.Label = label()
 		}
 		if flags&hasUnit != 0 {
 			s.Unit = int64(d.uint())
@@ -410,7 +435,7 @@ func decodeSteps(b []byte) ([]Step, error) {
 
 func encodeOutcomes(outs []Outcome) []byte {
 	e := encoder{}
-	e.uint(stepsVersion)
+	e.uint(eventVersion)
 	e.uint(uint64(len(outs)))
 	var no int64
 	for _, o := range outs {
@@ -428,8 +453,8 @@ func encodeOutcomes(outs []Outcome) []byte {
 
 func decodeOutcomes(b []byte) ([]Outcome, error) {
 	d := decoder{b: b}
-	if v := d.uint(); v != stepsVersion {
-		return nil, fmt.Errorf("outcomes of version %d, this forg knows %d", v, stepsVersion)
+	if v := d.uint(); v != eventVersion {
+		return nil, fmt.Errorf("outcomes of version %d, this forg knows %d", v, eventVersion)
 	}
 	outs := make([]Outcome, d.count(7))
 	var no int64
@@ -452,7 +477,7 @@ type FolderTime struct {
 
 func encodeFolderTimes(times []FolderTime) []byte {
 	e := encoder{}
-	e.uint(stepsVersion)
+	e.uint(eventVersion)
 	e.uint(uint64(len(times)))
 	for _, t := range times {
 		e.string(t.Path)
@@ -463,8 +488,8 @@ func encodeFolderTimes(times []FolderTime) []byte {
 
 func decodeFolderTimes(b []byte) ([]FolderTime, error) {
 	d := decoder{b: b}
-	if v := d.uint(); v != stepsVersion {
-		return nil, fmt.Errorf("folder times of version %d, this forg knows %d", v, stepsVersion)
+	if v := d.uint(); v != eventVersion {
+		return nil, fmt.Errorf("folder times of version %d, this forg knows %d", v, eventVersion)
 	}
 	times := make([]FolderTime, d.count(2))
 	for i := range times {
