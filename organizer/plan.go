@@ -167,6 +167,7 @@ type Plan struct {
 	writes     map[string]*writing
 	last       map[Ref]*Move     // see lastMove
 	typed      map[string]string // destinations as rules have them, and where those are
+	resident   uint32            // chunks from it on are of files at the destination, 0: those were not looked at
 	aside      map[Ref]Ref       // files that stepped aside, by what they are called there: what they were called before
 }
 
