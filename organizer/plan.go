@@ -143,9 +143,13 @@ type Mismatch struct {
 	Is   string // type of its content
 }
 
+// KindDupes is the kind of operations that deal with duplicates where they are.
+const KindDupes = "dupes"
+
 // Plan is who goes where, under which name, and why. It is a value: dry run, review, plan file and run look at the same
 // one.
 type Plan struct {
+	Kind       string // of the operation in the history: KindDupes, or "organize" if it is empty
 	Root       string
 	Tree       *Tree
 	Folders    []Folder
