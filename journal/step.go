@@ -31,10 +31,15 @@ const (
 	Extract                     // make To in ToDir a folder of what is in the archive From in FromDir
 	Unextract                   // Trash of the folder From in FromDir that an Extract made, if it is still that
 	Exec                        // run the program that Meta names for From in FromDir, which To in ToDir is as well
+	Replace                     // Trash of the duplicate From in FromDir, in whose place comes a link to the file that Meta names
+	Restore                     // Untrash of what a Replace took from To in ToDir, in the place of the link that it made
+	Share                       // let From in FromDir, which To in ToDir is as well, share its blocks with the equal file that Meta names
+	Unshare                     // give From in FromDir, which To in ToDir is as well, blocks of its own again
 )
 
 var actionNames = [...]string{"", "mkdir", "rmdir", "rename", "move", "copy", "uncopy", "trash", "untrash", "link", "unlink", "exchange",
-	"symlink", "unsymlink", "tag", "write", "unwrite", "extract", "unextract", "exec"}
+	"symlink", "unsymlink", "tag", "write", "unwrite", "extract", "unextract", "exec",
+	"replace", "restore", "share", "unshare"}
 
 func (a Action) String() string {
 	if int(a) < len(actionNames) {
@@ -52,15 +57,20 @@ func (a Action) Places() bool {
 	return a.Takes()
 }
 
-// Takes reports whether what the action places at To is what was at From, where it is no longer.
-func (a Action) Takes() bool { return a == Rename || a == Move || a == Untrash || a.Trashes() }
+// Takes reports whether what the action places at To is what was at From, where it is no longer; after a Replace a link is
+// there.
+func (a Action) Takes() bool {
+	return a == Rename || a == Move || a == Untrash || a == Restore || a.Trashes()
+}
 
 // Trashes reports whether the action moves From into a trash folder.
-func (a Action) Trashes() bool { return a == Trash || a == Unwrite || a == Unextract }
+func (a Action) Trashes() bool { return a == Trash || a == Unwrite || a == Unextract || a == Replace }
 
 // Counts reports whether a step counts as a file moved in the numbers of its operation: whether something was done to a
 // file. Steps that only prepare others, or take a name away, do not.
-func (a Action) Counts() bool { return a.Places() || a == Tag || a == Exec }
+func (a Action) Counts() bool {
+	return a.Places() || a == Tag || a == Exec || a == Share || a == Unshare
+}
 
 // Identity is what tells a file from every other: inode and birth time within a file system, with size and time of
 // modification to see that it was edited since.
@@ -152,7 +162,10 @@ type Outcome struct {
 // A files event is: version, folders, steps. Folders are front-coded; numbers are varints; inode, birth and
 // modification time are differences to the step before, since neighbours are alike. So a move costs its name and some
 // twenty bytes.
-const stepsVersion = 1
+const eventVersion = 1
+
+// labelsVersion is the version of files events in which a label that came before in the event is named by its number.
+const labelsVersion = 2
 
 const (
 	hasTo = 1 << iota // To differs from From
@@ -191,7 +204,7 @@ func encodeSteps(steps []Step) []byte {
 		add(steps[i].ToDir)
 	}
 	e := encoder{make([]byte, 0, 64+48*len(steps))}
-	e.uint(stepsVersion)
+	e.uint(labelsVersion)
 	e.uint(uint64(len(folders)))
 	last := ""
 	for _, f := range folders {
@@ -209,6 +222,7 @@ func encodeSteps(steps []Step) []byte {
 	}
 	e.uint(uint64(len(steps)))
 	var prev Step
+	labels := map[string]uint64{}
 	for i := range steps {
 		s := &steps[i]
 		var flags uint64
@@ -251,7 +265,11 @@ func encodeSteps(steps []Step) []byte {
 			e.string(string(s.Meta))
 		}
 		if flags&newLabel != 0 {
-			e.string(s.Label)
+			n := labels[s.Label]
+			if e.uint(n); n == 0 {
+				e.string(s.Label)
+				labels[s.Label] = uint64(len(labels)) + 1
+			}
 		}
 		if flags&hasUnit != 0 {
 			e.uint(uint64(s.Unit))
@@ -329,8 +347,25 @@ const maxPaths = 64 << 20
 
 func decodeSteps(b []byte) ([]Step, error) {
 	d := decoder{b: b}
-	if v := d.uint(); v != stepsVersion {
-		return nil, fmt.Errorf("steps of version %d, this forg knows %d", v, stepsVersion)
+	version := d.uint()
+	if version != eventVersion && version != labelsVersion {
+		return nil, fmt.Errorf("steps of version %d, this forg knows %d", version, labelsVersion)
+	}
+	var labels []string
+	label := func() string {
+		n := uint64(0)
+		if version >= labelsVersion {
+			n = d.uint()
+		}
+		switch {
+		case n == 0:
+			labels = append(labels, d.string())
+			return labels[len(labels)-1]
+		case n > uint64(len(labels)):
+			d.err = errShort
+			return ""
+		}
+		return labels[n-1]
 	}
 	folders := make([]*Folder, d.count(6))
 	last, size := "", 0
@@ -388,7 +423,7 @@ func decodeSteps(b []byte) ([]Step, error) {
 		}
 		s.Label = prev.Label
 		if flags&newLabel != 0 {
-			s.Label = d.string()
+			s.Label = label()
 		}
 		if flags&hasUnit != 0 {
 			s.Unit = int64(d.uint())
@@ -410,7 +445,7 @@ func decodeSteps(b []byte) ([]Step, error) {
 
 func encodeOutcomes(outs []Outcome) []byte {
 	e := encoder{}
-	e.uint(stepsVersion)
+	e.uint(eventVersion)
 	e.uint(uint64(len(outs)))
 	var no int64
 	for _, o := range outs {
@@ -428,8 +463,8 @@ func encodeOutcomes(outs []Outcome) []byte {
 
 func decodeOutcomes(b []byte) ([]Outcome, error) {
 	d := decoder{b: b}
-	if v := d.uint(); v != stepsVersion {
-		return nil, fmt.Errorf("outcomes of version %d, this forg knows %d", v, stepsVersion)
+	if v := d.uint(); v != eventVersion {
+		return nil, fmt.Errorf("outcomes of version %d, this forg knows %d", v, eventVersion)
 	}
 	outs := make([]Outcome, d.count(7))
 	var no int64
@@ -452,7 +487,7 @@ type FolderTime struct {
 
 func encodeFolderTimes(times []FolderTime) []byte {
 	e := encoder{}
-	e.uint(stepsVersion)
+	e.uint(eventVersion)
 	e.uint(uint64(len(times)))
 	for _, t := range times {
 		e.string(t.Path)
@@ -463,8 +498,8 @@ func encodeFolderTimes(times []FolderTime) []byte {
 
 func decodeFolderTimes(b []byte) ([]FolderTime, error) {
 	d := decoder{b: b}
-	if v := d.uint(); v != stepsVersion {
-		return nil, fmt.Errorf("folder times of version %d, this forg knows %d", v, stepsVersion)
+	if v := d.uint(); v != eventVersion {
+		return nil, fmt.Errorf("folder times of version %d, this forg knows %d", v, eventVersion)
 	}
 	times := make([]FolderTime, d.count(2))
 	for i := range times {
