@@ -39,8 +39,9 @@ const (
 	fiemap        = 0xc020660b // FS_IOC_FIEMAP
 	fiemapSync    = 1
 	extentLast    = 0x1
-	extentUnknown = 0x2 | 0x4 | 0x200 | 0x400 // no place on the disk, or none of its own: unknown, delayed, inline, tail
-	extents       = 64                        // of one call
+	extentUnknown = 0x2 | 0x4     // no place on the disk yet
+	extentInline  = 0x200 | 0x400 // beside other data, where nothing can be shared
+	extents       = 64            // of one call
 )
 
 // extentsOf calls each for every extent of a file, until it reports false.
@@ -68,13 +69,16 @@ func extentsOf(f *os.File, size int64, each func(extent) bool) error {
 	return nil
 }
 
-// sharesBlocks reports whether two files of a size have all of their content at the same places of the disk.
+// sharesBlocks reports whether two files of a size have all of their content at the same places of the disk, or are so small
+// that they have no blocks which they could share.
 func sharesBlocks(a, b *os.File, size int64) (bool, error) {
 	// Extents may be cut otherwise in one than in the other, so neighbours are joined.
+	inline := false
 	list := func(f *os.File) (all []extent, known bool, err error) {
 		known = true
 		err = extentsOf(f, size, func(e extent) bool {
 			known = known && e.flags&extentUnknown == 0
+			inline = inline || e.flags&extentInline != 0
 			if n := len(all); n > 0 && all[n-1].logical+all[n-1].length == e.logical && all[n-1].physical+all[n-1].length == e.physical {
 				all[n-1].length += e.length
 			} else {
@@ -89,6 +93,9 @@ func sharesBlocks(a, b *os.File, size int64) (bool, error) {
 		return false, err
 	}
 	y, knownB, err := list(b)
+	if inline && err == nil {
+		return true, nil
+	}
 	if err != nil || !knownB || len(x) != len(y) {
 		return false, err
 	}

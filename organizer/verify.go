@@ -73,6 +73,9 @@ func (r *runner) verify(ctx context.Context, s *journal.Step, k *keeperMeta, byt
 		return nil, lost(err)
 	}
 	if g.leased, err = lease(g.dup, g.keep); err != nil {
+		if a, b := fileOf(g.dup), fileOf(g.keep); a.Ino != 0 && a == b { // which forg itself has open twice
+			return nil, errOneFile
+		}
 		return nil, err
 	}
 	if g.was, err = statFile(g.dup); err != nil {
@@ -100,6 +103,14 @@ func (r *runner) verify(ctx context.Context, s *journal.Step, k *keeperMeta, byt
 		return nil, err
 	}
 	return g, g.unchanged()
+}
+
+// fileOf is which file of which file system an open one is.
+func fileOf(f *os.File) (id struct{ Dev, Ino uint64 }) {
+	if m, err := statFile(f); err == nil {
+		id.Dev, id.Ino = m.Dev, m.Ino
+	}
+	return id
 }
 
 // unchanged makes sure that neither file was written to since they were looked at. With leases it is certain; without,
