@@ -117,7 +117,7 @@ func (f *organizeFlags) register(fl *pflag.FlagSet) {
 // options turns flags into what the organizer understands.
 func (f *organizeFlags) options() (organizer.Options, error) {
 	opt := organizer.Options{
-		Conflict: organizer.Conflict(f.conflict), Duplicates: organizer.Duplicates(f.duplicates), Detect: organizer.Detect(f.detect),
+		Conflict: organizer.Conflict(f.conflict), Duplicates: organizer.DuplicateAction(f.duplicates), Detect: organizer.Detect(f.detect),
 		Copy: f.copy, Modified: f.undated == "modified", PruneEmpty: f.prune, MaxFiles: f.maxFiles, Hidden: f.hidden,
 	}
 	names := make([]string, len(organizer.Keys))

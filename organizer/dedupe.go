@@ -89,10 +89,6 @@ func (p *planner) equals(ctx context.Context, all []Ref) ([][]Ref, error) {
 	return equal, nil
 }
 
-func compareRefs(a, b Ref) int {
-	return cmp.Or(cmp.Compare(a.chunk, b.chunk), cmp.Compare(a.i, b.i))
-}
-
 // group hashes files, of those larger than whole only the beginning. Files that cannot be read are in no group.
 func (p *planner) group(ctx context.Context, some []Ref, whole int64) (map[digest][]Ref, error) {
 	perDir := make([][]look, len(p.Tree.Dirs))

@@ -44,16 +44,19 @@ const (
 	ConflictFail      Conflict = "fail"      // refuse the whole plan
 )
 
-// Duplicates is what to do with files that have the same content as another of the run.
-type Duplicates string
+// DuplicateAction is what to do with files that have the same content as another.
+type DuplicateAction string
 
-// The values of --duplicates.
+// The values of --duplicates of organize, and of --action of dupes.
 const (
-	DuplicatesReport   Duplicates = "report"
-	DuplicatesSkip     Duplicates = "skip"
-	DuplicatesTrash    Duplicates = "trash"
-	DuplicatesHardlink Duplicates = "hardlink"
-	DuplicatesFolder   Duplicates = "folder"
+	DuplicatesReport   DuplicateAction = "report"
+	DuplicatesSkip     DuplicateAction = "skip" // organize only
+	DuplicatesTrash    DuplicateAction = "trash"
+	DuplicatesHardlink DuplicateAction = "hardlink"
+	DuplicatesSymlink  DuplicateAction = "symlink" // dupes only, as are those below
+	DuplicatesReflink  DuplicateAction = "reflink" // share the blocks on the disk
+	DuplicatesFolder   DuplicateAction = "folder"
+	DuplicatesExec     DuplicateAction = "exec"
 )
 
 // DuplicatesDir is where DuplicatesFolder puts them, below the destination root.
@@ -63,7 +66,7 @@ const DuplicatesDir = "Duplicates"
 type Options struct {
 	By         []Key
 	Conflict   Conflict
-	Duplicates Duplicates
+	Duplicates DuplicateAction
 	Detect     Detect
 	Copy       bool
 	Modified   bool // photos and videos without a date of their own go by their time of modification
