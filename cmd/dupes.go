@@ -110,6 +110,9 @@ func (a *app) dupes(ctx context.Context, paths []string, f *dupesFlags) error {
 		return err
 	}
 	bar.done()
+	for _, c := range d.Folders {
+		a.say("%s %s of %s %v %d (%d)", bytesText(c.Bytes), d.Tree.Dirs[c.Folder].Path, d.Tree.Dirs[c.Of].Path, c.Exact, c.Files, c.LeftOut)
+	}
 	for _, g := range d.Groups {
 		a.say("%d x %s, %s too many", len(g.Files), humanize.Bytes(uint64(g.Size)), humanize.Bytes(uint64(g.Wasted)))
 		for i, c := range g.Files {

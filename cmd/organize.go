@@ -99,7 +99,7 @@ func (f *organizeFlags) register(fl *pflag.FlagSet) {
 	fl.StringSliceVar(&f.skipTags, "skip-tags", nil, "leave out the rules with one of these `tags`")
 	fl.StringVar(&f.into, "into", "", "destination root `dir` (default each PATH itself)")
 	choiceVar(fl, &f.conflict, "on-conflict", "rename", "when the name is taken (overwritten files go to the trash)", "rename", "skip", "overwrite", "newer", "fail")
-	choiceVar(fl, &f.duplicates, "duplicates", "report", "what to do with files that equal another of the run", "report", "skip", "trash", "hardlink", "folder")
+	choiceVar(fl, &f.duplicates, "duplicates", "report", "what to do with files that equal another of the run or (but for report) one at the destination", "report", "skip", "trash", "hardlink", "folder")
 	choiceVar(fl, &f.detect, "detect", "auto", "tell the kind of a file by name and content, only content, or only name", "auto", "content", "extension")
 	choiceVar(fl, &f.undated, "undated", "folder", "photos and videos of unknown date: to Undated, or by time of modification", "folder", "modified")
 	fl.BoolVar(&f.verify, "verify", false, "read copies back from the disk before the original goes")

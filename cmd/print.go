@@ -400,7 +400,11 @@ func (r *organizeReport) tree() {
 			}
 			line += r.paint(dim, "  "+bytesText(r.plan.Tree.File(m.File).Size))
 			if original, ok := r.plan.SameAs[m.File]; ok {
-				line += r.paint(yellow, "  same as "+show(r.plan.Tree.Name(original)))
+				there := ""
+				if r.plan.IsResident(original) {
+					there = ", which is there already"
+				}
+				line += r.paint(yellow, "  same as "+show(r.plan.Tree.Name(original))+there)
 			}
 			if note := r.plan.Note(m); note != "" {
 				line += r.paint(dim, "  "+show(note))
@@ -447,7 +451,14 @@ func (r *organizeReport) leftAlone() {
 		}
 	}
 	if n := len(r.plan.SameAs); n > 0 {
-		fmt.Fprintf(r.out, "Duplicates: %s, %s, equal another file of this run.\n", filesText(int64(n)), bytesText(r.plan.DupBytes))
+		where := "of this run"
+		for _, original := range r.plan.SameAs {
+			if r.plan.IsResident(original) {
+				where = "of this run or of the destination"
+				break
+			}
+		}
+		fmt.Fprintf(r.out, "Duplicates: %s, %s, equal another file %s.\n", filesText(int64(n)), bytesText(r.plan.DupBytes), where)
 	}
 	if r.plan.Unchecked > 0 && r.verbose {
 		fmt.Fprintf(r.out, "The content of %s was not compared with the name; --detect content does.\n", filesText(r.plan.Unchecked))

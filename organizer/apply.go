@@ -72,7 +72,6 @@ type runner struct {
 	notMade map[string]error        // folders that could not be made, and why
 	dropped map[int64]bool          // units of which a member failed
 	unit    []journal.Step          // members of the current unit that were carried out
-	sameAs  map[int64]string        // steps that remove a duplicate: the file it must equal
 	fatal   error                   // no further step may be carried out
 }
 
@@ -90,18 +89,18 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 	return &runner{
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
 		seen: map[*journal.Folder]seenFolder{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{}, tagged: map[string]bool{},
-		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, sameAs: map[int64]string{}, notMade: map[string]error{},
+		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, notMade: map[string]error{},
 	}, nil
 }
 
 // Apply carries out a plan, as one operation of the journal. When ctx ends it finishes the move in hand. The error is of
 // the journal or of ctx; what went wrong with single files is in Result.Problems.
 func Apply(ctx context.Context, j *journal.Journal, p *Plan, opt RunOptions) (*Result, error) {
-	r, err := newRunner(ctx, j, "organize", p.Root, int64(len(p.Moves)), opt)
+	r, err := newRunner(ctx, j, cmp.Or(p.Kind, "organize"), p.Root, int64(len(p.Moves)), opt)
 	if err != nil {
 		return nil, err
 	}
-	return r.run(ctx, p.steps(r.sameAs), nil)
+	return r.run(ctx, p.steps(), nil)
 }
 
 // run carries out the steps and then finish, which may make last changes before the operation gets its last word.
@@ -194,13 +193,6 @@ func (r *runner) stream(ctx context.Context, steps func(func(journal.Step) bool)
 func (r *runner) number(s *journal.Step) {
 	r.no++
 	s.No = r.no
-	if s.Ref < 0 {
-		if path, ok := r.sameAs[-1-s.Ref]; ok {
-			delete(r.sameAs, -1-s.Ref)
-			r.sameAs[-s.No] = path
-		}
-		s.Ref = 0
-	}
 }
 
 // batch commits and carries out a few steps.
@@ -429,8 +421,10 @@ func (r *runner) check(s *journal.Step) error {
 	case !now.SameFile(s.File) || now.Size != s.File.Size || now.Mtime != s.File.Mtime || !isRegular(now.Mode):
 		return errChanged
 	}
-	if path, ok := r.sameAs[-s.No]; ok {
-		if same, err := sameBytes(s.FromPath(), path); err != nil {
+	if k, err := keeperOf(s); err != nil {
+		return err
+	} else if k != nil {
+		if same, err := sameBytes(s.FromPath(), k.path()); err != nil {
 			return err
 		} else if !same {
 			return errDiffers

@@ -27,15 +27,21 @@ type digest struct {
 	hash [32]byte
 }
 
-// duplicates finds files of the plan that equal another and does with them what the options say.
+// duplicates finds files of the plan that equal another, or one that lies at the destination already, and does with them
+// what the options say. What is only to be reported is not worth a look at the destination.
 func (p *planner) duplicates(ctx context.Context) error {
+	if p.opt.Duplicates != DuplicatesReport && p.opt.Duplicates != "" && len(p.Moves) > 0 {
+		if err := p.addResidents(ctx); err != nil {
+			return err
+		}
+	}
 	all := make([]Ref, 0, len(p.Moves))
 	for i := range p.Moves {
 		if isRegular(uint32(p.Tree.File(p.Moves[i].File).Mode)) {
 			all = append(all, p.Moves[i].File)
 		}
 	}
-	equal, err := p.equals(ctx, all)
+	equal, err := p.equals(ctx, append(all, p.residents()...))
 	if err != nil {
 		return err
 	}
@@ -162,21 +168,28 @@ func copyHashing(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
 	}
 }
 
-// settle chooses which file of a group of equals is the original: the oldest, then the one with the shortest path, then
-// the first by name. Names of one inode are one file.
+// settle chooses which file of a group of equals is the original: one at the destination, then the oldest, then the one
+// with the shortest path, then the first by name. Names of one inode are one file.
 func (p *planner) settle(g []Ref) {
+	last := func(r Ref) int {
+		if p.IsResident(r) {
+			return 0
+		}
+		return 1
+	}
 	slices.SortFunc(g, func(a, b Ref) int {
 		fa, fb := p.Tree.File(a), p.Tree.File(b)
 		pa, pb := p.Tree.Path(a), p.Tree.Path(b)
-		return cmp.Or(cmp.Compare(fa.Mtime, fb.Mtime), cmp.Compare(len(pa), len(pb)), cmp.Compare(pa, pb))
+		return cmp.Or(cmp.Compare(last(a), last(b)), cmp.Compare(fa.Mtime, fb.Mtime), cmp.Compare(len(pa), len(pb)), cmp.Compare(pa, pb))
 	})
-	seen := map[uint64]bool{p.Tree.File(g[0]).Ino: true}
+	id := func(r Ref) identityOn { return identityOn{p.Tree.Dirs[p.Tree.DirOf(r)].Dev, p.Tree.File(r).Ino} }
+	seen := map[identityOn]bool{id(g[0]): true}
 	for _, r := range g[1:] {
 		f := p.Tree.File(r)
-		if seen[f.Ino] {
+		if seen[id(r)] || p.IsResident(r) {
 			continue
 		}
-		seen[f.Ino] = true
+		seen[id(r)] = true
 		p.SameAs[r] = g[0]
 		p.DupBytes += f.Size
 	}
@@ -213,7 +226,8 @@ func (p *planner) dealWithDuplicates() {
 				p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), err})
 				continue
 			}
-			if p.opt.Duplicates == DuplicatesHardlink {
+			there := p.IsResident(original) && p.Folders[m.To].Path == p.Tree.Dirs[p.Tree.DirOf(original)].Path && p.Name(&m) == p.Tree.Name(original)
+			if p.opt.Duplicates == DuplicatesHardlink && !there { // else the link would be the original itself
 				p.unit++
 				link := m
 				link.Action, link.Unit, trash.Unit = journal.Link, p.unit, p.unit

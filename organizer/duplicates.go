@@ -21,7 +21,9 @@ type Keep string
 
 // The values of --keep.
 const (
-	KeepAuto     Keep = "auto"     // the one that is not in a folder whose whole content is elsewhere, then the oldest
+	// KeepAuto keeps one of equal folders with all its files, else the oldest file, and of files of one age the one that is
+	// not in a folder of which all is elsewhere too.
+	KeepAuto     Keep = "auto"
 	KeepOldest   Keep = "oldest"   // by time of modification
 	KeepNewest   Keep = "newest"   // the same
 	KeepShortest Keep = "shortest" // path
@@ -99,7 +101,7 @@ type FolderCopies struct {
 	Of, Folder uint32 // in Tree.Dirs; all that is in Folder, at any depth, is somewhere in Of too
 	Exact      bool   // under the same names, in the same subfolders, and nothing else is in either
 	Files      int64  // in Folder
-	Bytes      int64  // of them, without those that are the same files on the disk as in Of
+	Bytes      int64  // of them, each file on the disk once, without links to files elsewhere
 	LeftOut    int64  // entries of Folder that were not compared: hidden files, links, what the options left out
 }
 
@@ -112,12 +114,26 @@ type Duplicates struct {
 	Wasted    int64            // bytes that the disk would gain without them
 	Protected int64            // files that would be superfluous if DuplicateOptions.Projects were set
 	Problems  []Problem        // files that could not be compared, and why
-	copied    []bool           // by folder: lies in a Folder of Folders
+	copied    []int32          // by folder: 1 + index in Folders of the copy that it lies in; nil if there is none
 }
 
 // InFolderCopy reports whether a file lies in a folder of Duplicates.Folders that is a copy, so that who has read of the
 // folder need not read of the file.
-func (d *Duplicates) InFolderCopy(r Ref) bool { return d.copied != nil && d.copied[d.Tree.DirOf(r)] }
+func (d *Duplicates) InFolderCopy(r Ref) bool { return d.folderOf(r) != 0 }
+
+// folderOf is 1 + the index in Folders of the copy that a file lies in, or 0.
+func (d *Duplicates) folderOf(r Ref) int32 {
+	if d.copied == nil {
+		return 0
+	}
+	return d.copied[d.Tree.DirOf(r)]
+}
+
+// inTwin reports whether a file lies in a folder that is an exact copy: its twin stays whole, so it goes whole.
+func (d *Duplicates) inTwin(r Ref) bool {
+	at := d.folderOf(r)
+	return at != 0 && d.Folders[at-1].Exact
+}
 
 // FindDuplicates finds the files of a tree that equal others, and decides which of them stay. Only files that the scan has
 // not left alone are looked at. Trees of several roots (Join) may overlap: a folder that was reached twice counts once. It
@@ -132,6 +148,16 @@ func FindDuplicates(ctx context.Context, tree *Tree, opt DuplicateOptions) (*Dup
 	}
 	for i := range f.contents {
 		f.judge(&f.contents[i])
+	}
+	if err := f.compareFolders(ctx); err != nil {
+		return nil, err
+	}
+	if opt.Keep == KeepAuto && len(f.Folders) > 0 {
+		for i := range f.contents {
+			if c := &f.contents[i]; slices.ContainsFunc(c.refs, f.InFolderCopy) {
+				f.judge(c)
+			}
+		}
 	}
 	f.collect()
 	return f.Duplicates, nil
@@ -153,8 +179,7 @@ type duplicatePlace struct {
 	priority  int32 // index in DuplicateOptions.Priority, or one behind the last
 	reference bool
 	protected bool
-	again     map[string]bool // it was reached twice: names that were seen the first time
-	twice     bool
+	again     map[string]bool // of a folder that was reached before: the names that were seen then
 }
 
 // equalFiles are the files of one content.
@@ -195,7 +220,7 @@ func (f *duplicateFinder) look() {
 			continue
 		}
 		// Mounted at two places, or named twice by a person. What one of the two says to protect is protected.
-		p.twice, p.again = true, map[string]bool{}
+		p.again = map[string]bool{}
 		for r, file := range t.InDir(k) {
 			if file.Left == NotLeft {
 				p.again[t.Name(r)] = true
@@ -219,15 +244,7 @@ func (f *duplicateFinder) order() []criterion {
 	t := f.Tree
 	place := func(r Ref) *duplicatePlace { return &f.places[t.DirOf(r)] }
 	first := func(is func(r Ref) bool) func(a, b Ref) int {
-		return func(a, b Ref) int {
-			switch x, y := is(a), is(b); {
-			case x == y:
-				return 0
-			case x:
-				return -1
-			}
-			return 1
-		}
+		return func(a, b Ref) int { return compareBool(is(b), is(a)) }
 	}
 	length := func(r Ref) int { return len(t.Dirs[t.DirOf(r)].Path) + len(t.Name(r)) }
 	oldest := func(a, b Ref) int { return cmp.Compare(t.File(a).Mtime, t.File(b).Mtime) }
@@ -238,7 +255,8 @@ func (f *duplicateFinder) order() []criterion {
 	}
 	switch f.opt.Keep {
 	case KeepAuto:
-		list = append(list, criterion{"not in a copy of a folder", first(func(r Ref) bool { return !f.InFolderCopy(r) })}, criterion{"oldest", oldest})
+		list = append(list, criterion{"in the folder that stays", first(func(r Ref) bool { return !f.inTwin(r) })}, criterion{"oldest", oldest},
+			criterion{"in the fuller folder", first(func(r Ref) bool { return !f.InFolderCopy(r) })})
 	case KeepOldest:
 		list = append(list, criterion{"oldest", oldest})
 	case KeepNewest:
@@ -254,6 +272,17 @@ func (f *duplicateFinder) order() []criterion {
 	return append(list, criterion{"first by name", func(a, b Ref) int { return strings.Compare(t.Path(a), t.Path(b)) }})
 }
 
+// compareBool puts false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
 func (f *duplicateFinder) rankRefs(a, b Ref) int {
 	for i := range f.criteria {
 		if c := f.criteria[i].compare(a, b); c != 0 {
@@ -267,32 +296,24 @@ func compareRefs(a, b Ref) int {
 	return cmp.Or(cmp.Compare(a.chunk, b.chunk), cmp.Compare(a.i, b.i))
 }
 
-// candidates yields the files that are compared, folder by folder.
-func (f *duplicateFinder) candidates(yield func(Ref, *File) bool) {
-	for d := range f.Tree.Dirs {
-		p := &f.places[d]
-		for r, file := range f.Tree.InDir(uint32(d)) {
-			if file.Left != NotLeft || file.Size < f.opt.MinSize || f.opt.MaxSize > 0 && file.Size > f.opt.MaxSize ||
-				p.twice && p.again[f.Tree.Name(r)] {
-				continue
-			}
-			if !yield(r, file) {
-				return
-			}
-		}
-	}
+// candidate reports whether a file is compared with others.
+func (f *duplicateFinder) candidate(r Ref, file *File) bool {
+	return file.Left == NotLeft && file.Size >= f.opt.MinSize && (f.opt.MaxSize == 0 || file.Size <= f.opt.MaxSize) &&
+		!f.places[f.Tree.DirOf(r)].again[f.Tree.Name(r)]
 }
 
 // compare finds the contents that more than one name leads to.
 func (f *duplicateFinder) compare(ctx context.Context) error {
 	sizes := map[int64]int32{}
-	for _, file := range f.candidates {
-		sizes[file.Size]++
+	for r, file := range f.Tree.All() {
+		if f.candidate(r, file) {
+			sizes[file.Size]++
+		}
 	}
 	var some []Ref
 	empty := equalFiles{hash: blake3.Sum256(nil)}
-	for r, file := range f.candidates {
-		if sizes[file.Size] < 2 {
+	for r, file := range f.Tree.All() {
+		if sizes[file.Size] < 2 || !f.candidate(r, file) {
 			continue
 		}
 		if file.Size == 0 {
@@ -501,6 +522,11 @@ func (f *duplicateFinder) collect() {
 		if c.copies == nil {
 			continue
 		}
+		for i, file := range c.copies {
+			if at := f.folderOf(file.File); at != 0 && (file.Role == Superfluous || file.Role == Kept) && int(file.Same) == i {
+				f.Folders[at-1].Bytes += c.size
+			}
+		}
 		g := DuplicateGroup{Size: c.size, Hash: c.hash, Files: c.copies, Why: c.why, Wasted: c.wasted}
 		f.Groups = append(f.Groups, g)
 		f.Files += g.Superfluous()
@@ -510,4 +536,26 @@ func (f *duplicateFinder) collect() {
 		return cmp.Or(cmp.Compare(b.Wasted, a.Wasted), cmp.Compare(b.Size, a.Size),
 			strings.Compare(f.Tree.Path(a.Files[0].File), f.Tree.Path(b.Files[0].File)))
 	})
+	f.sortFolders()
+}
+
+// sortFolders leaves out the copies that take no room of their own, and puts those that take most room first.
+func (d *Duplicates) sortFolders() {
+	order := make([]int, len(d.Folders))
+	for i := range order {
+		order[i] = i
+	}
+	order = slices.DeleteFunc(order, func(i int) bool { return d.Folders[i].Bytes == 0 })
+	slices.SortFunc(order, func(a, b int) int {
+		x, y := &d.Folders[a], &d.Folders[b]
+		return cmp.Or(cmp.Compare(y.Bytes, x.Bytes), strings.Compare(d.Tree.Dirs[x.Folder].Path, d.Tree.Dirs[y.Folder].Path))
+	})
+	sorted, now := make([]FolderCopies, len(order)), make([]int32, len(d.Folders)+1)
+	for k, i := range order {
+		sorted[k], now[i+1] = d.Folders[i], int32(k+1)
+	}
+	d.Folders = sorted
+	for i := range d.copied {
+		d.copied[i] = now[d.copied[i]]
+	}
 }

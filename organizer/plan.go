@@ -143,9 +143,13 @@ type Mismatch struct {
 	Is   string // type of its content
 }
 
+// KindDupes is the kind of operations that deal with duplicates where they are.
+const KindDupes = "dupes"
+
 // Plan is who goes where, under which name, and why. It is a value: dry run, review, plan file and run look at the same
 // one.
 type Plan struct {
+	Kind       string // of the operation in the history: KindDupes, or "organize" if it is empty
 	Root       string
 	Tree       *Tree
 	Folders    []Folder
@@ -170,6 +174,7 @@ type Plan struct {
 	writes     map[string]*writing
 	last       map[Ref]*Move     // see lastMove
 	typed      map[string]string // destinations as rules have them, and where those are
+	resident   uint32            // chunks from it on are of files at the destination, 0: those were not looked at
 	aside      map[Ref]Ref       // files that stepped aside, by what they are called there: what they were called before
 }
 

@@ -33,7 +33,7 @@ type Said struct{ Path, Text string }
 
 // An extra is what an action needs besides a file and a place.
 type extra struct {
-	mode      string   // of a write; "reflink" of a copy
+	mode      string   // of a write; "reflink" of a copy; of a replace, which without is ReplaceHardlink
 	meta      []byte   // write and tag: of the step
 	fresh     bool     // write: there is no file of the name
 	argv, env []string // exec
