@@ -208,7 +208,7 @@ type equalFiles struct {
 func (f *duplicateFinder) look() {
 	t := f.Tree
 	f.places = make([]duplicatePlace, len(t.Dirs))
-	first := make(map[[2]uint64]uint32, len(t.Dirs))
+	first := make(map[identityOn]uint32, len(t.Dirs))
 	for i := range t.Dirs {
 		d, p := &t.Dirs[i], &f.places[i]
 		p.root, p.priority = -1, int32(rank(f.opt.Priority, d.Path))
@@ -222,7 +222,7 @@ func (f *duplicateFinder) look() {
 		if d.ID.Ino == 0 {
 			continue
 		}
-		id := [2]uint64{d.Dev, d.ID.Ino}
+		id := identityOn{d.Dev, d.ID.Ino}
 		k, ok := first[id]
 		if !ok {
 			first[id] = uint32(i)
@@ -350,7 +350,7 @@ func (f *duplicateFinder) compare(ctx context.Context) error {
 	}
 	if len(empty.refs) > 1 {
 		empty.same = make([]int32, len(empty.refs))
-		ids := make(map[[2]uint64]int32, len(empty.refs))
+		ids := make(map[identityOn]int32, len(empty.refs))
 		for i, r := range empty.refs {
 			id := f.inode(r)
 			if _, ok := ids[id]; !ok {
@@ -366,8 +366,8 @@ func (f *duplicateFinder) compare(ctx context.Context) error {
 }
 
 // inode tells files on the disk apart.
-func (f *duplicateFinder) inode(r Ref) [2]uint64 {
-	return [2]uint64{f.Tree.Dirs[f.Tree.DirOf(r)].Dev, f.Tree.File(r).Ino}
+func (f *duplicateFinder) inode(r Ref) identityOn {
+	return identityOn{f.Tree.Dirs[f.Tree.DirOf(r)].Dev, f.Tree.File(r).Ino}
 }
 
 // take notes a content, if its files count.
@@ -433,12 +433,12 @@ func (f *duplicateFinder) units(c *equalFiles) (order []int32, of []int, units [
 		order[i] = int32(i)
 	}
 	slices.SortFunc(order, func(a, b int32) int { return f.rankRefs(c.refs[a], c.refs[b]) })
-	byInode := make(map[[2]uint64]int, len(order))
+	byInode := make(map[identityOn]int, len(order))
 	for k, at := range order {
 		p := &f.places[f.Tree.DirOf(c.refs[at])]
 		id := f.inode(c.refs[at])
 		u, known := byInode[id]
-		if !known || id[1] == 0 { // without inodes each name is a file
+		if !known || id.ino == 0 { // without inodes each name is a file
 			u = len(units)
 			byInode[id] = u
 			units = append(units, unit{first: k, share: c.same[at]})
