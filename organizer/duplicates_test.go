@@ -481,6 +481,16 @@ func TestFolderCopiesOracle(t *testing.T) {
 				return within(path, f)
 			})
 		}
+		// Who removes all the copies that are told of loses nothing.
+		var after folder
+		for _, c := range d.Folders {
+			if err := os.RemoveAll(d.Tree.Dirs[c.Folder].Path); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		if after = look(dir); !holdsAll(all[d.Tree.Dirs[0].Path], after) {
+			rt.Fatalf("contents are gone with %q", foldersIn(d, dir))
+		}
 		for i, c := range d.Folders {
 			p, q := d.Tree.Dirs[c.Folder].Path, d.Tree.Dirs[c.Of].Path
 			a, b := all[p], all[q]
