@@ -257,8 +257,11 @@ func (s *settler) decide(step *journal.StepResult) journal.Outcome {
 	case journal.Share, journal.Unshare:
 		return s.decideShare(step)
 	}
-	from, src, hasSrc, errFrom := s.at(step.FromDir, step.From)
 	to, dst, hasDst, errTo := s.at(step.ToDir, step.To)
+	if step.Action == journal.Rename && step.State == journal.Unknown && hasDst && dst.Nlink == 1 && dst.Born != 0 && dst.SameFile(step.File) {
+		return outcome(journal.Done, "") // its only name: there is no need to look for the other, which takes longest to not find
+	}
+	from, src, hasSrc, errFrom := s.at(step.FromDir, step.From)
 	if err := errors.Join(errFrom, errTo); err != nil {
 		return outcome(journal.Lost, "cannot tell: %v", err)
 	}
