@@ -303,10 +303,16 @@ func (w *duplicateFolders) container(n int32) (int32, bool) {
 			if next < len(distinct) {
 				continue
 			}
-			if w.apart(n, b) && w.found[b] == 0 && !(w.sameContents(n, b) && w.better(n, b) < 0) && (!ok || w.better(b, best) < 0) {
-				best, ok = b, true
+			same := w.sameContents(n, b)
+			if w.apart(n, b) && w.found[b] == 0 && !(same && w.better(n, b) < 0) {
+				if !ok || w.better(b, best) < 0 {
+					best, ok = b, true
+				}
+				break
 			}
-			break
+			if !same { // what is around it only holds more of something else
+				break
+			}
 		}
 	}
 	return best, ok
