@@ -173,6 +173,8 @@ func (r *dupesReport) group(w *bufio.Writer, g *organizer.DuplicateGroup, all bo
 			fmt.Fprintf(w, "          %s\n", path)
 		case c.Role == organizer.Superfluous:
 			fmt.Fprintf(w, "          %s\n", path+r.paint(dim, "  another name of "+r.tilde(r.found.Tree.Path(g.Files[c.Same].File))))
+		case c.Role == organizer.Kept && r.minCopies == 1:
+			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  kept in the report"))
 		default:
 			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  "+roleText(c.Role)))
 		}
