@@ -296,6 +296,7 @@ func (w *duplicateFolders) container(n int32) (int32, bool) {
 			break
 		}
 		next := 0 // of distinct; the ones before are in b, and so in all around it
+		equal := false
 		for b := at; b >= 0 && !(b <= n && n < w.nodes[b].end); b = w.nodes[b].parent {
 			for next < len(distinct) && w.holds(b, distinct[next]) {
 				next++
@@ -304,13 +305,16 @@ func (w *duplicateFolders) container(n int32) (int32, bool) {
 				continue
 			}
 			same := w.sameContents(n, b)
+			if equal && !same {
+				break // a folder in it is to be the copy, not n
+			}
 			if w.apart(n, b) && w.found[b] == 0 && !(same && w.better(n, b) < 0) {
 				if !ok || w.better(b, best) < 0 {
 					best, ok = b, true
 				}
 				break
 			}
-			if !same { // what is around it only holds more of something else
+			if equal = same; !equal {
 				break
 			}
 		}

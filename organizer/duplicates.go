@@ -545,11 +545,7 @@ func (f *duplicateFinder) collect() {
 		if c.copies == nil {
 			continue
 		}
-		for i, file := range c.copies {
-			if at := f.folderOf(file.File); at != 0 && (file.Role == Superfluous || file.Role == Kept) && int(file.Same) == i {
-				f.Folders[at-1].Bytes += c.size
-			}
-		}
+		f.addToFolders(c)
 		g := DuplicateGroup{Size: c.size, Hash: c.hash, Files: c.copies, Why: c.why, Wasted: c.wasted}
 		f.Groups = append(f.Groups, g)
 		f.Files += g.Superfluous()
@@ -560,6 +556,22 @@ func (f *duplicateFinder) collect() {
 			strings.Compare(f.Tree.Path(a.Files[0].File), f.Tree.Path(b.Files[0].File)))
 	})
 	f.sortFolders()
+}
+
+// addToFolders counts the files of a content for the folders that they lie in, each file once for each folder.
+func (f *duplicateFinder) addToFolders(c *equalFiles) {
+	var counted map[[2]int32]bool
+	for _, file := range c.copies {
+		at := f.folderOf(file.File)
+		if at == 0 || file.Role != Superfluous && file.Role != Kept || counted[[2]int32{at, file.Same}] {
+			continue
+		}
+		if counted == nil {
+			counted = map[[2]int32]bool{}
+		}
+		counted[[2]int32{at, file.Same}] = true
+		f.Folders[at-1].Bytes += c.size
+	}
 }
 
 // sortFolders leaves out the copies that take no room of their own, and puts those that take most room first.
