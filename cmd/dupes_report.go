@@ -352,6 +352,13 @@ func (r *dupesReport) act(ctx context.Context, j *journal.Journal, plan *organiz
 }
 
 func (r *dupesReport) summary(plan *organizer.Plan, res *organizer.Result, opt organizer.DuplicatePlanOptions, err error) {
+	defer func() {
+		for reason, n := range plan.Left {
+			if n > 0 {
+				fmt.Fprintf(r.out, "Left alone: %s.\n", leftText(organizer.Reason(reason), n))
+			}
+		}
+	}()
 	if res.Moved == 0 {
 		if err == nil && len(res.Problems) == 0 && len(plan.Problems) == 0 {
 			fmt.Fprintln(r.out, "Nothing to do.")
@@ -363,9 +370,6 @@ func (r *dupesReport) summary(plan *organizer.Plan, res *organizer.Result, opt o
 		verb = "was"
 	}
 	fmt.Fprintf(r.out, "%s, %s, %s %s, in %s.\n", filesText(res.Moved), bytesText(res.Bytes), verb, r.done(opt), durationText(r.now().Sub(r.start)))
-	if n := int64(len(plan.SameAs)); res.Skipped > 0 && n > res.Moved {
-		fmt.Fprintf(r.out, "Left alone: %s.\n", filesText(n-res.Moved))
-	}
 	switch opt.Action {
 	case organizer.DuplicatesTrash, organizer.DuplicatesHardlink, organizer.DuplicatesSymlink:
 		fmt.Fprintln(r.out, "The disk gains the room when the trash is emptied; until then undo brings all of it back.")
