@@ -33,6 +33,9 @@ type dupesFlags struct {
 	maxDepth                      int
 	oneFileSystem, hidden, inside bool
 	noCache                       bool
+	format, output, from          string
+	interactive                   bool
+	chosen                        bool // --keep or --priority was given, and overrules what a report says
 }
 
 func (a *app) dupesCmd() *cobra.Command {
@@ -67,7 +70,8 @@ bundles, which do not count as the copy that stays either. Empty files are no du
 		RunE: func(c *cobra.Command, words []string) error {
 			var paths []string
 			paths, f.argv = beforeDash(c, words)
-			if len(paths) == 0 {
+			f.chosen = c.Flags().Changed("keep") || c.Flags().Changed("priority")
+			if len(paths) == 0 && f.from == "" {
 				return usage("%s: an argument is missing\nUsage: %s", c.CommandPath(), c.UseLine())
 			}
 			return a.dupes(c.Context(), paths, &f)
@@ -81,6 +85,10 @@ func (f *dupesFlags) register(fl *pflag.FlagSet) {
 	choiceVar(fl, &f.action, "action", "report", "what to do with superfluous files", "report", "trash", "hardlink", "symlink", "reflink", "folder", "exec")
 	fl.StringVar(&f.into, "into", "", "with --action folder: move them below this `dir`, under the paths that they have below PATH")
 	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "show what the action would do and change nothing")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "review what was found before anything is done")
+	fl.Var(formatFlag(&f.format), "format", "how a report looks; the last two are those of fclones, whose commands take them")
+	fl.StringVar(&f.output, "output", "", "write the report to `file` (- for standard output), complete or not at all")
+	fl.StringVar(&f.from, "from", "", "look only at the files in the report `file` (- for standard input) of forg, fclones, fdupes or jdupes, and compare them afresh")
 	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
 	choiceVar(fl, &f.keep, "keep", "auto", "which of equal files stays: by age, by length of path, by the order of the PATHs, or by nothing but --priority",
 		"auto", "oldest", "newest", "shortest", "longest", "first", "priority")
@@ -137,7 +145,7 @@ func (a *app) newDuping(paths []string, f *dupesFlags) (*duping, error) {
 func (d *duping) options() (err error) {
 	f := d.flags
 	d.find = organizer.DuplicateOptions{Keep: organizer.Keep(f.keep), Isolate: f.isolate, Empty: f.empty, MinCopies: f.minCopies,
-		Projects: f.inside, Hash: d.json}
+		Projects: f.inside}
 	if d.find.MinSize, err = parseSize("min-size", f.minSize); err != nil {
 		return err
 	}
@@ -145,10 +153,21 @@ func (d *duping) options() (err error) {
 		return err
 	}
 	d.act = organizer.DuplicatePlanOptions{Action: organizer.DuplicateAction(f.action), Argv: f.argv}
+	if err := d.formats(); err != nil {
+		return err
+	}
 	exec, folder := d.act.Action == organizer.DuplicatesExec, d.act.Action == organizer.DuplicatesFolder
 	switch {
 	case f.maxSize != "" && d.find.MaxSize < max(d.find.MinSize, 1):
 		return usage("--max-size %s: no file is that small and at least as large as --min-size", f.maxSize)
+	case f.interactive && !(d.inTTY && d.errTTY):
+		return usage("--interactive needs a terminal; use --dry-run to see what would be done, or save a report and act on it with --from")
+	case f.interactive && !f.acts():
+		return usage("--interactive needs something to do with what you choose: give an --action")
+	case f.interactive && f.from == "-":
+		return usage("--from - and --interactive both read standard input: save the report to a file")
+	case f.from != "" && (f.maxDepth != 0 || f.oneFileSystem):
+		return usage("--max-depth and --one-file-system are for walks, and --from is a list of files")
 	case f.minCopies < 1:
 		return usage("--min-copies %d: at least one copy stays", f.minCopies)
 	case f.maxDepth < 0:
@@ -228,7 +247,7 @@ func (d *duping) contradictions() error {
 		}
 	}
 	for _, p := range d.find.Priority {
-		if !slices.ContainsFunc(slices.Concat(given, d.find.Reference), func(r string) bool { return holds(r, p) || holds(p, r) }) {
+		if d.flags.from == "" && !slices.ContainsFunc(slices.Concat(given, d.find.Reference), func(r string) bool { return holds(r, p) || holds(p, r) }) {
 			return usage("--priority %s: no PATH has anything to do with it", d.tilde(p))
 		}
 	}
@@ -300,7 +319,11 @@ func (d *duping) run(ctx context.Context) error {
 	}
 	bar := d.newProgress()
 	defer bar.done()
-	tree, err := d.scan(ctx, bar)
+	look := d.scan
+	if f.from != "" {
+		look = d.listed
+	}
+	tree, err := look(ctx, bar)
 	if err != nil {
 		return err
 	}
@@ -313,9 +336,16 @@ func (d *duping) run(ctx context.Context) error {
 		return err
 	}
 	bar.done()
-	report := &dupesReport{app: d.app, found: found, start: start}
+	dir, _ := os.Getwd() // only told, so it may be unknown
+	report := &dupesReport{app: d.app, found: found, start: start, format: f.format, to: f.output, minCopies: f.minCopies, dir: dir}
 	if !f.acts() {
 		return report.print()
+	}
+	if f.interactive && len(found.Groups) > 0 {
+		if report.found, err = d.reviewDuplicates(found); err != nil || report.found == nil {
+			return err
+		}
+		found, report.start = report.found, d.now() // what the person took is not the program's time
 	}
 	d.act.Trash, d.act.Now = d.findTrash(), d.now()
 	plan, err := organizer.PlanDuplicates(ctx, found, rules.Builtin(), d.act)

@@ -46,6 +46,10 @@ type DuplicateOptions struct {
 	Projects  bool     // files in projects, repositories and bundles are like any other
 	Hash      bool     // give groups their Hash
 	Cache     *dupes.Cache
+	// Listed, when not nil, says where a saved report has each file of the tree: only files of one of its groups are
+	// compared with each other, and those that it lets stay do. Files that equal no other of their group any more are
+	// Problems. Folders are not compared, since a list does not tell what else is in them.
+	Listed func(Ref) Listing
 	// Progress is told, one call at a time, of files and bytes compared so far and of how many there are at most.
 	Progress func(files, bytes, allFiles, allBytes int64)
 }
@@ -74,6 +78,9 @@ type Copy struct {
 	File Ref
 	Role Role
 	Same int32 // index in DuplicateGroup.Files of the first name of the same file on the disk; its own if there is none before
+
+	pinned Role  // Reference or Protected if it lies where nothing may be touched, else Kept
+	share  int32 // what it shares its blocks with: those with the same number do
 }
 
 // DuplicateGroup is files of one content of which at least one is superfluous.
@@ -149,8 +156,10 @@ func FindDuplicates(ctx context.Context, tree *Tree, opt DuplicateOptions) (*Dup
 	for i := range f.contents {
 		f.judge(&f.contents[i])
 	}
-	if err := f.compareFolders(ctx); err != nil {
-		return nil, err
+	if opt.Listed == nil {
+		if err := f.compareFolders(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if opt.Keep == KeepAuto && len(f.Folders) > 0 {
 		for i := range f.contents {
@@ -252,6 +261,7 @@ func (f *duplicateFinder) order() []criterion {
 	list := []criterion{
 		{"reference", first(func(r Ref) bool { return place(r).reference })},
 		{"not in a project", first(func(r Ref) bool { return !place(r).protected })},
+		{"kept in the report", f.compareListed},
 		{"priority", func(a, b Ref) int { return cmp.Compare(place(a).priority, place(b).priority) }},
 	}
 	switch f.opt.Keep {
@@ -337,7 +347,7 @@ func (f *duplicateFinder) compare(ctx context.Context) error {
 		for i, at := range g.Files {
 			c.refs[i] = some[at]
 		}
-		f.take(c)
+		f.takeParts(c)
 	}
 	if len(empty.refs) > 1 {
 		empty.same = make([]int32, len(empty.refs))
@@ -349,8 +359,9 @@ func (f *duplicateFinder) compare(ctx context.Context) error {
 			}
 			empty.same[i] = ids[id]
 		}
-		f.take(empty)
+		f.takeParts(empty)
 	}
+	f.changedSinceListed()
 	slices.SortFunc(f.Problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
 	return nil
 }
@@ -370,11 +381,15 @@ func (f *duplicateFinder) take(c equalFiles) {
 	}
 	f.contents = append(f.contents, c)
 	for _, r := range c.refs {
-		if f.classes[r.chunk] == nil {
-			f.classes[r.chunk] = make([]int32, len(f.Tree.chunks[r.chunk].files))
-		}
-		f.classes[r.chunk][r.i] = int32(len(f.contents))
+		f.setClass(r, int32(len(f.contents)))
 	}
+}
+
+func (f *duplicateFinder) setClass(r Ref, class int32) {
+	if f.classes[r.chunk] == nil {
+		f.classes[r.chunk] = make([]int32, len(f.Tree.chunks[r.chunk].files))
+	}
+	f.classes[r.chunk][r.i] = class
 }
 
 // class is 1 + the index of a file's content in contents, or 0 if no other file has it.
@@ -411,6 +426,7 @@ type unit struct {
 	roots     []int32 // that its names were reached from, if those matter
 	reference bool
 	protected bool
+	stays     bool // because a report says so
 	role      Role
 }
 
@@ -439,6 +455,7 @@ func (f *duplicateFinder) units(c *equalFiles) (order []int32, of []int, units [
 		units[u].names++
 		units[u].reference = units[u].reference || p.reference
 		units[u].protected = units[u].protected || p.protected
+		units[u].stays = units[u].stays || f.opt.Listed != nil && f.opt.Listed(c.refs[at]).Stays > 0
 		if f.opt.Isolate {
 			units[u].roots = append(units[u].roots, p.root)
 		}
@@ -480,6 +497,8 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 		case u.protected:
 			u.role = Protected
 			c.protected++
+		case u.stays:
+			keep(u, Kept)
 		case f.opt.Isolate && slices.ContainsFunc(u.roots, func(r int32) bool { return roots[r] }):
 			u.role = Isolated
 		case blocks[u.share]:
@@ -496,17 +515,21 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 	c.copies = make([]Copy, len(order))
 	for k, at := range order {
 		u, p := &units[of[k]], &f.places[f.Tree.DirOf(c.refs[at])]
-		role := u.role
+		role, pinned := u.role, Kept
+		switch {
+		case p.reference:
+			pinned = Reference
+		case p.protected:
+			pinned = Protected
+		}
 		switch {
 		case role == Superfluous || k == 0:
-		case p.reference:
-			role = Reference
-		case p.protected:
-			role = Protected
+		case pinned != Kept:
+			role = pinned
 		case u.first != k || role == Reference || role == Protected: // another of its names is why it stays
 			role = Linked
 		}
-		c.copies[k] = Copy{File: c.refs[at], Role: role, Same: int32(u.first)}
+		c.copies[k] = Copy{File: c.refs[at], Role: role, Same: int32(u.first), pinned: pinned, share: u.share}
 	}
 	for i := range units {
 		u := &units[i]

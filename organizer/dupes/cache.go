@@ -43,7 +43,7 @@ const (
 )
 
 // A folder's files are one blob: a row for each would take ten times as long.
-var cacheFormat = cachedb.Format{Application: 0x666f7264 /* "ford" */, Version: 1, Wait: time.Second, Careless: true, Schema: `
+var cacheFormat = cachedb.Format{Application: 0x666f7264 /* "ford" */, Version: 1, Wait: time.Second, Careless: true, PageBytes: 16 << 10, Schema: `
 	CREATE TABLE folders (
 		dev INTEGER NOT NULL, ino INTEGER NOT NULL, seen INTEGER NOT NULL, files BLOB NOT NULL,
 		PRIMARY KEY (dev, ino)
