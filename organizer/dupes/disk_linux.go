@@ -99,7 +99,7 @@ func (d *folder) openName(more int) (int, error) {
 			return int(fd), nil
 		case errno == unix.EPERM && d.atime != 0:
 			d.atime = 0
-		case errno == unix.ELOOP: // a link by now
+		case errno == unix.ELOOP, errno == unix.ENOTDIR && more&unix.O_DIRECTORY != 0: // a link by now
 			return -1, errChanged
 		case errno != unix.EINTR:
 			return -1, errno
