@@ -51,9 +51,10 @@ program for each, with {path} and {keep} in its arguments replaced by the file a
 anything is done to a file its bytes are compared with that copy once more. All is in the journal before it is done, and
 "forg undo" takes it back, but for what a program did.
 
-Which copy stays: one in a folder of --reference before all, then one in the first folder of --priority that has one, then
-what --keep says, then the one with the shortest path. By default (auto) the oldest stays; but where a folder equals another in
-all that is in it, one of the two goes whole. Names of one file (hard links) are one file, and all of them go or none.
+Which copy stays: one in a folder of --reference before all, then one in the first folder of --priority that has
+one, then what --keep says, then the one with the shortest path. By default (auto) the oldest stays; but where a
+folder equals another in all that is in it, one of the two goes whole. Names of one file (hard links) are one file,
+and all of them go or none.
 
 Left alone: hidden files, links, unfinished downloads, system files, and files in projects, repositories and application
 bundles, which do not count as the copy that stays either. Empty files are no duplicates unless you say --empty.`,
