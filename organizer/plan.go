@@ -244,7 +244,8 @@ type planner struct {
 	unit     uint32
 	inBundle map[string]bool // folders that move with a page, and those below
 	pages    []page
-	sorted   int // moves before it have their units together
+	trashes  map[uint32]TrashDir // by folder of the tree
+	sorted   int                 // moves before it have their units together
 
 	// For plans by rules:
 	writing       []toWrite
@@ -277,7 +278,7 @@ func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy, ByRules: opt.Rules != nil,
 			policies: []policy{{}}, extras: map[uint32]*extra{}, wanted: map[Ref]bool{}, writes: map[string]*writing{}, typed: map[string]string{}},
 		opt: opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
-		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
+		byKind: map[uint16]uint32{}, inBundle: map[string]bool{}, trashes: map[uint32]TrashDir{},
 		tagged: map[tagged]*tagging{}, counters: map[*rules.Rule]int64{},
 	}
 }
