@@ -41,7 +41,7 @@ type dupesFlags struct {
 func (a *app) dupesCmd() *cobra.Command {
 	var f dupesFlags
 	c := &cobra.Command{
-		Use: "dupes PATH... [-- PROGRAM ARG...]", Short: "Find files that are there more than once",
+		Use: "dupes [PATH...] [-- PROGRAM ARG...]", Short: "Find files that are there more than once",
 		Long: help(`Finds files of equal content below each PATH, and folders of which all is in another folder too, and reports
 them: who could go, which copy would stay and why, and what the disk would gain. Nothing is changed.
 
@@ -56,6 +56,11 @@ one, then what --keep says, then the one with the shortest path. By default (aut
 folder equals another in all that is in it, one of the two goes whole. Names of one file (hard links) are one file,
 and all of them go or none.
 
+A report can be saved (--format, --output) and acted on later: --from takes it for a list of candidates, looks at
+them and compares them afresh, tells what has changed since, and lets those stay that the report lets stay. It reads
+reports of fclones, fdupes and jdupes too, and --format fclones is for the commands of fclones. -i shows what would
+be dealt with on a full screen, to choose from.
+
 Left alone: hidden files, links, unfinished downloads, system files, and files in projects, repositories and application
 bundles, which do not count as the copy that stays either. Empty files are no duplicates unless you say --empty.`,
 			exitPlanText),
@@ -65,6 +70,10 @@ bundles, which do not count as the copy that stays either. Empty files are no du
   forg dupes --action hardlink --min-size 1MB ~/Backups
   forg dupes --isolate ~/Laptop ~/Desktop                          only what is in both
   forg dupes --json ~/Music | jq '.groups[].files[] | select(.keep | not) | .path'
+  forg dupes -i --action trash ~/Pictures
+  forg dupes --format csv --output dupes.csv ~/Pictures
+  forg dupes --from dupes.csv --action trash                       after a look at it
+  fclones group ~/Pictures | forg dupes --from - --action hardlink
   forg dupes --action exec ~/Mail -- ln -sfr {keep} {path}`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, words []string) error {

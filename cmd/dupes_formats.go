@@ -55,7 +55,7 @@ func (r *dupesReport) write(w io.Writer) error {
 	case formatFclonesJSON:
 		writeFclonesJSON(b, r.fclonesHead(), r.fclonesGroups())
 	default:
-		if r.quiet {
+		if r.quiet && (r.to == "" || r.to == "-") {
 			return nil
 		}
 		return r.text(w)
