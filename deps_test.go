@@ -52,6 +52,10 @@ var policy = map[string]struct {
 		outside: []string{"github.com/zeebo/blake3", "golang.org/x/sync", "golang.org/x/sys", "modernc.org/sqlite"}, // the last for the cache
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
+	"forg/organizer/images": {
+		outside: []string{"github.com/bep/imagemeta", "golang.org/x/image", "golang.org/x/sync"}, // how a picture is turned, formats, limits
+		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // gets an io.ReaderAt
+	},
 	"forg/organizer/archive": {
 		outside: []string{"github.com/klauspost/compress/zstd", "github.com/nwaples/rardecode/v2", "github.com/ulikunitz/xz"},
 		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // gets an io.ReaderAt
