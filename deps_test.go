@@ -49,7 +49,7 @@ var policy = map[string]struct {
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/dupes": {
-		outside: []string{"github.com/zeebo/blake3", "golang.org/x/sync", "golang.org/x/sys", "modernc.org/sqlite"}, // the last for the cache
+		outside: []string{"github.com/zeebo/blake3", "github.com/zeebo/xxh3", "golang.org/x/sys", "modernc.org/sqlite"}, // the last for the cache
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/images": {

@@ -194,7 +194,7 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 		return usage("%w%s\nSee '%s --help'", err, flagHint(c, err), c.CommandPath())
 	})
 	a.registerGlobal(c.PersistentFlags())
-	c.AddCommand(a.organizeCmd(), a.applyCmd(), a.undoCmd(), a.redoCmd(), a.historyCmd(), a.showCmd(), a.whereCmd(), a.scanCmd(),
+	c.AddCommand(a.organizeCmd(), a.applyCmd(), a.undoCmd(), a.redoCmd(), a.historyCmd(), a.showCmd(), a.whereCmd(), a.dupesCmd(), a.scanCmd(),
 		a.rulesCmd(), a.watchCmd(), a.scheduleCmd(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
 	c.InitDefaultHelpCmd()
 	for _, h := range c.Commands() {

@@ -99,7 +99,7 @@ func (f *organizeFlags) register(fl *pflag.FlagSet) {
 	fl.StringSliceVar(&f.skipTags, "skip-tags", nil, "leave out the rules with one of these `tags`")
 	fl.StringVar(&f.into, "into", "", "destination root `dir` (default each PATH itself)")
 	choiceVar(fl, &f.conflict, "on-conflict", "rename", "when the name is taken (overwritten files go to the trash)", "rename", "skip", "overwrite", "newer", "fail")
-	choiceVar(fl, &f.duplicates, "duplicates", "report", "what to do with files that equal another of the run", "report", "skip", "trash", "hardlink", "folder")
+	choiceVar(fl, &f.duplicates, "duplicates", "report", "what to do with files that equal another of the run or (but for report) one at the destination", "report", "skip", "trash", "hardlink", "folder")
 	choiceVar(fl, &f.detect, "detect", "auto", "tell the kind of a file by name and content, only content, or only name", "auto", "content", "extension")
 	choiceVar(fl, &f.undated, "undated", "folder", "photos and videos of unknown date: to Undated, or by time of modification", "folder", "modified")
 	fl.BoolVar(&f.verify, "verify", false, "read copies back from the disk before the original goes")
@@ -117,7 +117,7 @@ func (f *organizeFlags) register(fl *pflag.FlagSet) {
 // options turns flags into what the organizer understands.
 func (f *organizeFlags) options() (organizer.Options, error) {
 	opt := organizer.Options{
-		Conflict: organizer.Conflict(f.conflict), Duplicates: organizer.Duplicates(f.duplicates), Detect: organizer.Detect(f.detect),
+		Conflict: organizer.Conflict(f.conflict), Duplicates: organizer.DuplicateAction(f.duplicates), Detect: organizer.Detect(f.detect),
 		Copy: f.copy, Modified: f.undated == "modified", PruneEmpty: f.prune, MaxFiles: f.maxFiles, Hidden: f.hidden,
 	}
 	names := make([]string, len(organizer.Keys))
@@ -139,14 +139,21 @@ func (f *organizeFlags) options() (organizer.Options, error) {
 	if f.minAge < 0 {
 		return opt, usage("--min-age %s: it cannot be negative", f.minAge)
 	}
-	if f.maxBytes != "" {
-		n, err := humanize.ParseBytes(f.maxBytes)
-		if err != nil || n > 1<<62 {
-			return opt, usage("--max-bytes %q: it is a number with a unit, as 500MB or 2GiB", f.maxBytes)
-		}
-		opt.MaxBytes = int64(n)
+	var err error
+	opt.MaxBytes, err = parseSize("max-bytes", f.maxBytes)
+	return opt, err
+}
+
+// parseSize reads the size that a flag gives, 0 if it gives none.
+func parseSize(flag, text string) (int64, error) {
+	if text == "" {
+		return 0, nil
 	}
-	return opt, nil
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > 1<<62 {
+		return 0, usage("--%s %q: it is a number with a unit, as 500MB or 2GiB", flag, text)
+	}
+	return int64(n), nil
 }
 
 func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) error {
@@ -325,10 +332,8 @@ func (a *app) resolveRoots(paths []string, f *organizeFlags) ([]string, error) {
 	}
 	if f.from0 == "" && !f.project {
 		for _, r := range roots {
-			for _, vcs := range []string{".git", ".hg", ".svn", ".jj"} {
-				if _, err := os.Lstat(filepath.Join(r, vcs)); err == nil {
-					return nil, fmt.Errorf("organize %s: it is a repository (it holds %s) and would be torn apart; --inside-projects if you mean it", r, vcs)
-				}
+			if err := notRepository("organize", r); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -341,6 +346,16 @@ func (a *app) resolveRoots(paths []string, f *organizeFlags) ([]string, error) {
 		})
 	}
 	return roots, nil
+}
+
+// notRepository refuses a folder that a version control system looks after.
+func notRepository(act, root string) error {
+	for _, vcs := range []string{".git", ".hg", ".svn", ".jj"} {
+		if _, err := os.Lstat(filepath.Join(root, vcs)); err == nil {
+			return fmt.Errorf("%s %s: it is a repository (it holds %s) and would be torn apart; --inside-projects if you mean it", act, root, vcs)
+		}
+	}
+	return nil
 }
 
 // resolveInto is the destination root, links resolved as far as it exists.

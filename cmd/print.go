@@ -302,6 +302,7 @@ type organizeReport struct {
 	dryRun   bool
 	quietOut bool // the answer is the plan itself
 	watch    *watching
+	would    string // what would be done with files that are dealt with where they are; "" if they are moved to folders
 	count    map[string]*tally
 }
 
@@ -375,9 +376,13 @@ func (r *organizeReport) tree() {
 	for _, to := range order {
 		f := &r.plan.Folders[to]
 		moves := byFolder[to]
-		slices.SortFunc(moves, func(a, b int) int {
-			return cmp.Compare(r.plan.Name(&r.plan.Moves[a]), r.plan.Name(&r.plan.Moves[b]))
-		})
+		called := func(i int) string {
+			if r.would != "" {
+				return r.plan.Tree.Path(r.plan.Moves[i].File)
+			}
+			return r.plan.Name(&r.plan.Moves[i])
+		}
+		slices.SortFunc(moves, func(a, b int) int { return cmp.Compare(called(a), called(b)) })
 		var size int64
 		for _, i := range moves {
 			size += r.plan.Tree.File(r.plan.Moves[i].File).Size
@@ -394,13 +399,23 @@ func (r *organizeReport) tree() {
 			}
 			m := &r.plan.Moves[i]
 			from, name := r.plan.Tree.Name(r.plan.Source(m)), r.plan.Name(m)
-			line := r.paint(green, "+ ") + show(name)
-			if from != name {
+			line := r.paint(green, "+ ")
+			if r.would != "" { // it is all about the file where it is
+				line += r.tilde(r.plan.Tree.Path(m.File))
+			} else if line += show(name); from != name {
 				line += r.paint(dim, " <- "+show(from))
 			}
 			line += r.paint(dim, "  "+bytesText(r.plan.Tree.File(m.File).Size))
 			if original, ok := r.plan.SameAs[m.File]; ok {
-				line += r.paint(yellow, "  same as "+show(r.plan.Tree.Name(original)))
+				there := ""
+				if r.plan.IsResident(original) {
+					there = ", which is there already"
+				}
+				equal := show(r.plan.Tree.Name(original))
+				if r.would != "" {
+					equal = r.tilde(r.plan.Tree.Path(original))
+				}
+				line += r.paint(yellow, "  same as "+equal+there)
 			}
 			if note := r.plan.Note(m); note != "" {
 				line += r.paint(dim, "  "+show(note))
@@ -408,12 +423,15 @@ func (r *organizeReport) tree() {
 			fmt.Fprintf(w, "  %s\n", line)
 		}
 	}
-	what := "moved"
-	if r.plan.IsCopy() {
-		what = "copied"
+	would := r.would
+	if would == "" {
+		would = "moved"
+		if r.plan.IsCopy() {
+			would = "copied"
+		}
+		would = fmt.Sprintf("%s into %d %s", would, len(order), plural(len(order), "folder"))
 	}
-	fmt.Fprintf(w, "\n%s, %s, would be %s into %d %s. Nothing was changed.\n", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), what,
-		len(order), plural(len(order), "folder"))
+	fmt.Fprintf(w, "\n%s, %s, would be %s. Nothing was changed.\n", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would)
 }
 
 // leftAlone says what stays and why, and what deserves a second look.
@@ -447,7 +465,14 @@ func (r *organizeReport) leftAlone() {
 		}
 	}
 	if n := len(r.plan.SameAs); n > 0 {
-		fmt.Fprintf(r.out, "Duplicates: %s, %s, equal another file of this run.\n", filesText(int64(n)), bytesText(r.plan.DupBytes))
+		where := "of this run"
+		for _, original := range r.plan.SameAs {
+			if r.plan.IsResident(original) {
+				where = "of this run or of the destination"
+				break
+			}
+		}
+		fmt.Fprintf(r.out, "Duplicates: %s, %s, equal another file %s.\n", filesText(int64(n)), bytesText(r.plan.DupBytes), where)
 	}
 	if r.plan.Unchecked > 0 && r.verbose {
 		fmt.Fprintf(r.out, "The content of %s was not compared with the name; --detect content does.\n", filesText(r.plan.Unchecked))
@@ -544,6 +569,11 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 	} else {
 		r.summary(res, err)
 	}
+	return r.ended(res, err)
+}
+
+// ended is what a run that came to res and err means for the exit code, with what is to be said on standard error.
+func (r *organizeReport) ended(res *organizer.Result, err error) error {
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
 			if res.ID != 0 {

@@ -32,16 +32,16 @@ func (p *progress) due() bool {
 	return now-last > int64(80*time.Millisecond) && p.last.CompareAndSwap(last, now)
 }
 
-func (p *progress) begin(what string, total int64) {
+func (p *progress) begin(what string, total int64, more ...progressbar.Option) {
 	if p.a == nil || p.what == what {
 		return
 	}
 	p.done()
 	p.what = what
-	p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.a.err), progressbar.OptionSetDescription(what),
+	p.bar = progressbar.NewOptions64(total, append([]progressbar.Option{progressbar.OptionSetWriter(p.a.err), progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"),
 		progressbar.OptionSetPredictTime(total > 0), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionUseANSICodes(true), progressbar.OptionSetElapsedTime(false))
+		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionUseANSICodes(true), progressbar.OptionSetElapsedTime(false)}, more...)...)
 }
 
 func (p *progress) scan(files int64) {
@@ -55,6 +55,14 @@ func (p *progress) plan(done, total int64) {
 	if p.due() {
 		p.begin("Looking into files", total)
 		p.bar.Set64(done)
+	}
+}
+
+// compare shows how much of the candidates was read, with the rate and the time that is left.
+func (p *progress) compare(_, bytes, _, allBytes int64) {
+	if p.due() {
+		p.begin("Comparing", allBytes, progressbar.OptionShowBytes(true))
+		p.bar.Set64(min(bytes, allBytes))
 	}
 }
 

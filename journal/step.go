@@ -31,10 +31,15 @@ const (
 	Extract                     // make To in ToDir a folder of what is in the archive From in FromDir
 	Unextract                   // Trash of the folder From in FromDir that an Extract made, if it is still that
 	Exec                        // run the program that Meta names for From in FromDir, which To in ToDir is as well
+	Replace                     // Trash of the duplicate From in FromDir, in whose place comes a link to the file that Meta names
+	Restore                     // Untrash of what a Replace took from To in ToDir, in the place of the link that it made
+	Share                       // let From in FromDir, which To in ToDir is as well, share its blocks with the equal file that Meta names
+	Unshare                     // give From in FromDir, which To in ToDir is as well, blocks of its own again
 )
 
 var actionNames = [...]string{"", "mkdir", "rmdir", "rename", "move", "copy", "uncopy", "trash", "untrash", "link", "unlink", "exchange",
-	"symlink", "unsymlink", "tag", "write", "unwrite", "extract", "unextract", "exec"}
+	"symlink", "unsymlink", "tag", "write", "unwrite", "extract", "unextract", "exec",
+	"replace", "restore", "share", "unshare"}
 
 func (a Action) String() string {
 	if int(a) < len(actionNames) {
@@ -52,15 +57,20 @@ func (a Action) Places() bool {
 	return a.Takes()
 }
 
-// Takes reports whether what the action places at To is what was at From, where it is no longer.
-func (a Action) Takes() bool { return a == Rename || a == Move || a == Untrash || a.Trashes() }
+// Takes reports whether what the action places at To is what was at From, where it is no longer; after a Replace a link is
+// there.
+func (a Action) Takes() bool {
+	return a == Rename || a == Move || a == Untrash || a == Restore || a.Trashes()
+}
 
 // Trashes reports whether the action moves From into a trash folder.
-func (a Action) Trashes() bool { return a == Trash || a == Unwrite || a == Unextract }
+func (a Action) Trashes() bool { return a == Trash || a == Unwrite || a == Unextract || a == Replace }
 
 // Counts reports whether a step counts as a file moved in the numbers of its operation: whether something was done to a
 // file. Steps that only prepare others, or take a name away, do not.
-func (a Action) Counts() bool { return a.Places() || a == Tag || a == Exec }
+func (a Action) Counts() bool {
+	return a.Places() || a == Tag || a == Exec || a == Share || a == Unshare
+}
 
 // Identity is what tells a file from every other: inode and birth time within a file system, with size and time of
 // modification to see that it was edited since.

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/zeebo/blake3"
+
+	"forg/journal"
 )
 
 // What the actions of rules need to know besides names, in journal.Step.Meta. All of it is made by the constructors here
@@ -97,16 +100,19 @@ func (m *writeMeta) compose(w io.Writer, before io.Reader) (int64, error) {
 
 // execMeta is the Meta of a journal.Exec. Lists of which something is not valid UTF-8 are in the fields with Bytes.
 type execMeta struct {
-	Argv      []string `json:"argv,omitempty"`
-	ArgvBytes [][]byte `json:"argv_bytes,omitempty"`
-	Env       []string `json:"env,omitempty"`
-	EnvBytes  [][]byte `json:"env_bytes,omitempty"`
+	Argv      []string    `json:"argv,omitempty"`
+	ArgvBytes [][]byte    `json:"argv_bytes,omitempty"`
+	Env       []string    `json:"env,omitempty"`
+	EnvBytes  [][]byte    `json:"env_bytes,omitempty"`
+	Keeper    *keeperMeta `json:"keeper,omitempty"` // of a duplicate
 }
 
 // ExecMeta is the Meta of a journal.Exec that runs argv[0], with the other arguments as they are and with the variables
 // NAME=value of env added to the environment.
-func ExecMeta(argv, env []string) []byte {
-	var m execMeta
+func ExecMeta(argv, env []string) []byte { return execMetaOf(argv, env, nil) }
+
+func execMetaOf(argv, env []string, keep *keeperMeta) []byte {
+	m := execMeta{Keeper: keep}
 	m.Argv, m.ArgvBytes = exactStrings(argv)
 	m.Env, m.EnvBytes = exactStrings(env)
 	return mustMarshal(m)
@@ -136,6 +142,106 @@ func eitherStrings(list []string, exact [][]byte) []string {
 		list[i] = string(b)
 	}
 	return list
+}
+
+// What a journal.Replace leaves in the place of a duplicate.
+const (
+	ReplaceHardlink = "hardlink" // another name of the file that stays
+	ReplaceSymlink  = "symlink"  // a symbolic link to it, relative to the duplicate's folder
+)
+
+// keeperMeta is which file stays of a duplicate and one that equals it: the Meta of a journal.Share, and of a journal.Trash,
+// Rename or Move of a duplicate. A path that is not valid UTF-8 is in KeepBytes. What of its identity is not known is 0.
+type keeperMeta struct {
+	Keep      string `json:"keep,omitempty"`
+	KeepBytes []byte `json:"keep_bytes,omitempty"`
+	Ino       uint64 `json:"ino,omitempty"`
+	Born      int64  `json:"born,omitempty"`
+	Mtime     int64  `json:"mtime,omitempty"`
+}
+
+func (m *keeperMeta) path() string {
+	if len(m.KeepBytes) > 0 {
+		return string(m.KeepBytes)
+	}
+	return m.Keep
+}
+
+func newKeeperMeta(keep string, id journal.Identity) keeperMeta {
+	m := keeperMeta{Ino: id.Ino, Born: id.Born, Mtime: id.Mtime}
+	if utf8.ValidString(keep) {
+		m.Keep = keep
+	} else {
+		m.KeepBytes = []byte(keep)
+	}
+	return m
+}
+
+// replaceMeta is the Meta of a journal.Replace and of its journal.Restore.
+type replaceMeta struct {
+	With      string `json:"with"`
+	Text      string `json:"text,omitempty"` // of a symbolic link
+	TextBytes []byte `json:"text_bytes,omitempty"`
+	keeperMeta
+}
+
+func (m *replaceMeta) text() string {
+	if len(m.TextBytes) > 0 {
+		return string(m.TextBytes)
+	}
+	return m.Text
+}
+
+// keeperOf is the file that a step's file was found to equal, nil if it is no step about a duplicate.
+func keeperOf(s *journal.Step) (*keeperMeta, error) {
+	k := new(keeperMeta)
+	var err error
+	switch s.Action {
+	case journal.Trash, journal.Rename, journal.Move: // of which an undo has a hash as Meta, and most have none
+		if len(s.Meta) == 0 || s.Meta[0] != '{' || json.Unmarshal(s.Meta, k) != nil {
+			return nil, nil
+		}
+	case journal.Replace, journal.Share:
+		err = unmarshalMeta(s.Meta, k)
+	case journal.Exec:
+		var m execMeta
+		if err = unmarshalMeta(s.Meta, &m); err == nil && m.Keeper == nil {
+			return nil, nil
+		}
+		k = m.Keeper
+	default:
+		return nil, nil
+	}
+	if err == nil && k.path() == "" {
+		err = fmt.Errorf("%w: it does not name the file that stays", errMeta)
+	}
+	return k, err
+}
+
+// ShareMeta is the Meta of a journal.Share with the file at the absolute path keep, which must be the one with the identity
+// id; where that has no inode, whatever regular file is there must have the same content.
+func ShareMeta(keep string, id journal.Identity) []byte { return mustMarshal(newKeeperMeta(keep, id)) }
+
+// ReplaceMeta is the Meta of a journal.Replace of a duplicate in the folder dir by a link (ReplaceHardlink or ReplaceSymlink)
+// to the file at the absolute path keep, of which id says which it is, as for ShareMeta.
+func ReplaceMeta(with, dir, keep string, id journal.Identity) []byte {
+	return replaceMetaOf(with, dir, newKeeperMeta(keep, id))
+}
+
+func replaceMetaOf(with, dir string, keep keeperMeta) []byte {
+	m := replaceMeta{With: with, keeperMeta: keep}
+	if with == ReplaceSymlink {
+		text, err := filepath.Rel(dir, keep.path())
+		if err != nil { // another volume
+			text = keep.path()
+		}
+		if utf8.ValidString(text) {
+			m.Text = text
+		} else {
+			m.TextBytes = []byte(text)
+		}
+	}
+	return mustMarshal(m)
 }
 
 func mustMarshal(v any) []byte {

@@ -20,6 +20,7 @@ import (
 //	(*folder).stat(name), .self()    what lies there, links not followed
 //	(*folder).mkdir, rmdir, unlink   one name
 //	renameNoReplace, link            between two folders
+//	exchange                         of two names, or errNoExchange
 //	makeSymlink, (*folder).readlink  symbolic links, where there are any
 //	(*folder).sync, syncAll          make its names, or all of its file system, durable
 //	(*folder).touch, chmod           set its own times and mode

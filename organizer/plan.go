@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"forg/journal"
+	"forg/organizer/dupes"
 	"forg/organizer/metadata"
 	"forg/rules"
 )
@@ -44,16 +45,19 @@ const (
 	ConflictFail      Conflict = "fail"      // refuse the whole plan
 )
 
-// Duplicates is what to do with files that have the same content as another of the run.
-type Duplicates string
+// DuplicateAction is what to do with files that have the same content as another.
+type DuplicateAction string
 
-// The values of --duplicates.
+// The values of --duplicates of organize, and of --action of dupes.
 const (
-	DuplicatesReport   Duplicates = "report"
-	DuplicatesSkip     Duplicates = "skip"
-	DuplicatesTrash    Duplicates = "trash"
-	DuplicatesHardlink Duplicates = "hardlink"
-	DuplicatesFolder   Duplicates = "folder"
+	DuplicatesReport   DuplicateAction = "report"
+	DuplicatesSkip     DuplicateAction = "skip" // organize only
+	DuplicatesTrash    DuplicateAction = "trash"
+	DuplicatesHardlink DuplicateAction = "hardlink"
+	DuplicatesSymlink  DuplicateAction = "symlink" // dupes only, as are those below
+	DuplicatesReflink  DuplicateAction = "reflink" // share the blocks on the disk
+	DuplicatesFolder   DuplicateAction = "folder"
+	DuplicatesExec     DuplicateAction = "exec"
 )
 
 // DuplicatesDir is where DuplicatesFolder puts them, below the destination root.
@@ -63,7 +67,7 @@ const DuplicatesDir = "Duplicates"
 type Options struct {
 	By         []Key
 	Conflict   Conflict
-	Duplicates Duplicates
+	Duplicates DuplicateAction
 	Detect     Detect
 	Copy       bool
 	Modified   bool // photos and videos without a date of their own go by their time of modification
@@ -75,6 +79,8 @@ type Options struct {
 	Undone func(dir, name string, f journal.Identity) (from string, ok bool)
 	// ByHand reports whether a person has taken a file from where it was put before: it is left where it is. nil leaves none.
 	ByHand func(dir *Dir, name string, f journal.Identity) bool
+	// Hashes is what earlier runs know of contents; nil knows nothing. It takes a tree with times of change.
+	Hashes *dupes.Cache
 	// Trash finds the trash for files of a folder; nil refuses what would need it.
 	Trash func(dir *Dir) (TrashDir, error)
 	// Busy reports whether a program has the file open for writing.
@@ -140,9 +146,13 @@ type Mismatch struct {
 	Is   string // type of its content
 }
 
+// KindDupes is the kind of operations that deal with duplicates where they are.
+const KindDupes = "dupes"
+
 // Plan is who goes where, under which name, and why. It is a value: dry run, review, plan file and run look at the same
 // one.
 type Plan struct {
+	Kind       string // of the operation in the history: KindDupes, or "organize" if it is empty
 	Root       string
 	Tree       *Tree
 	Folders    []Folder
@@ -167,6 +177,7 @@ type Plan struct {
 	writes     map[string]*writing
 	last       map[Ref]*Move     // see lastMove
 	typed      map[string]string // destinations as rules have them, and where those are
+	resident   uint32            // chunks from it on are of files at the destination, 0: those were not looked at
 	aside      map[Ref]Ref       // files that stepped aside, by what they are called there: what they were called before
 }
 

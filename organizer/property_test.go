@@ -293,7 +293,7 @@ func (d *desk) choose() choice {
 	c := choice{recursive: rapid.Bool().Draw(d.rt, "recursive")}
 	c.By = rapid.SliceOfNDistinct(rapid.SampledFrom(Keys), 1, 2, rapid.ID).Draw(d.rt, "by")
 	c.Conflict = rapid.SampledFrom([]Conflict{ConflictRename, ConflictSkip, ConflictOverwrite, ConflictNewer}).Draw(d.rt, "conflict")
-	c.Duplicates = rapid.SampledFrom([]Duplicates{DuplicatesReport, DuplicatesSkip, DuplicatesTrash, DuplicatesHardlink, DuplicatesFolder}).Draw(d.rt, "duplicates")
+	c.Duplicates = rapid.SampledFrom([]DuplicateAction{DuplicatesReport, DuplicatesSkip, DuplicatesTrash, DuplicatesHardlink, DuplicatesFolder}).Draw(d.rt, "duplicates")
 	c.Detect = rapid.SampledFrom([]Detect{DetectAuto, DetectContent, DetectExtension}).Draw(d.rt, "detect")
 	c.Copy = rapid.IntRange(0, 4).Draw(d.rt, "copy") == 0
 	c.Hidden = rapid.Bool().Draw(d.rt, "hidden")

@@ -112,7 +112,7 @@ func (p *planner) leaving() map[place]bool {
 		if d != last {
 			last, hot = d, filled[p.Tree.Dirs[d].Path]
 		}
-		if hot && p.Moves[i].Action != journal.Link {
+		if hot && frees(p.Moves[i].Action) {
 			if out == nil {
 				out = map[place]bool{}
 			}
@@ -120,6 +120,11 @@ func (p *planner) leaving() map[place]bool {
 		}
 	}
 	return out
+}
+
+// frees reports whether an action leaves the name of its file to others.
+func frees(a journal.Action) bool {
+	return a != journal.Link && a != journal.Replace && a != journal.Share
 }
 
 // resolveUnit finds names for moves that stay together: one number for all of them, or all of them stay.
@@ -134,7 +139,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 	var inWay []string
 	for i := range unit {
 		m := &unit[i]
-		if m.Action == journal.Trash {
+		if m.Action.Trashes() {
 			continue // its name was found with it
 		}
 		to := &p.Folders[m.To]
@@ -147,7 +152,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 			return out
 		}
 		name := p.Name(m)
-		if m.Action == journal.Write || m.Action == journal.Tag || m.Action == journal.Exec {
+		if m.Action == journal.Write || m.Action == journal.Tag || m.Action == journal.Exec || m.Action == journal.Share {
 			continue // they are about a file that bears the name already
 		}
 		dev := p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev
@@ -206,7 +211,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		for n := worst; ; n++ {
 			if !slices.ContainsFunc(unit, func(m Move) bool {
 				to := &p.Folders[m.To]
-				return m.Action != journal.Trash && to.taken[to.key(p.numbered(&m, n))]
+				return !m.Action.Trashes() && to.taken[to.key(p.numbered(&m, n))]
 			}) {
 				worst = n
 				break
@@ -223,7 +228,7 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		out = append(out, m)
 	}
 	for _, m := range unit {
-		if m.Action == journal.Trash {
+		if m.Action.Trashes() {
 			out = append(out, m)
 			continue
 		}
@@ -363,6 +368,29 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 	return m, nil
 }
 
+// replaceMove is the move that takes the duplicate r of the tree to the trash and leaves a link to the file that it equals
+// (Plan.SameAs) in its place: with is ReplaceHardlink or ReplaceSymlink.
+func (p *planner) replaceMove(r Ref, with string) (Move, error) {
+	if p.opt.Trash == nil {
+		return Move{}, fmt.Errorf("replace %s: %w", p.Tree.Path(r), errNoTrash)
+	}
+	m, err := p.toTrash(r)
+	if err != nil {
+		return Move{}, err
+	}
+	m.Action, m.Label = journal.Replace, p.label(DuplicatesDir)
+	if with != ReplaceHardlink {
+		p.rename(&m, p.Name(&m)) // an index of its own
+		p.extras[m.Name] = &extra{mode: with}
+	}
+	return m, nil
+}
+
+// shareMove is the move that lets the duplicate r of the tree share its blocks with the file that it equals (Plan.SameAs).
+func (p *planner) shareMove(r Ref) Move {
+	return Move{File: r, To: p.folder(p.Tree.Dirs[p.Tree.DirOf(r)].Path), Action: journal.Share, Label: p.label(DuplicatesDir)}
+}
+
 // present reports whether what a move would make is there already, from an earlier run.
 func (p *planner) present(m *Move, to *Folder, path string, there meta) bool {
 	switch m.Action {
@@ -419,7 +447,7 @@ func (p *planner) order() {
 	from := map[place]int{}
 	for i := range p.Moves {
 		m := &p.Moves[i]
-		if m.Action == journal.Link { // it frees no name
+		if !frees(m.Action) {
 			continue
 		}
 		d := &p.Tree.Dirs[p.Tree.DirOf(m.File)]

@@ -33,7 +33,7 @@ type Said struct{ Path, Text string }
 
 // An extra is what an action needs besides a file and a place.
 type extra struct {
-	mode      string   // of a write; "reflink" of a copy
+	mode      string   // of a write; "reflink" of a copy; of a replace, which without is ReplaceHardlink
 	meta      []byte   // write and tag: of the step
 	fresh     bool     // write: there is no file of the name
 	argv, env []string // exec
@@ -71,6 +71,13 @@ func (p *Plan) Note(m *Move) string {
 		return "text is written (" + x.mode + ")"
 	case journal.Exec:
 		return "runs " + strings.Join(x.argv, " ") + " (cannot be undone)"
+	case journal.Replace:
+		if x.mode == ReplaceSymlink {
+			return "a symbolic link takes its place"
+		}
+		return "a hard link takes its place"
+	case journal.Share:
+		return "shares its blocks on the disk"
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package organizer
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,7 +10,7 @@ import (
 )
 
 // steps turns a plan into steps, in order: folders to make, moves, folders to remove.
-func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
+func (p *Plan) steps() func(func(journal.Step) bool) {
 	return func(yield func(journal.Step) bool) {
 		folders := make([]*journal.Folder, len(p.Folders))
 		made := make(map[string]*journal.Folder, len(p.Folders))
@@ -58,15 +59,15 @@ func (p *Plan) steps(sameAs map[int64]string) func(func(journal.Step) bool) {
 			dir, name := p.from(m, placed, made)
 			s := journal.Step{Action: m.Action, FromDir: dir, From: name, ToDir: folders[m.To], To: p.Name(m),
 				File: identity(p.Tree.File(m.File)), Label: p.Labels[m.Label], Unit: int64(m.Unit)}
-			p.describe(m, &s)
-			if original, ok := p.SameAs[m.File]; ok && m.Action == journal.Trash {
-				path := p.Tree.Path(original)
-				if to := placed[original]; to != nil {
-					path = p.Target(to)
+			var keep *keeperMeta
+			if original, ok := p.SameAs[m.File]; ok && p.compares(m) {
+				k := newKeeperMeta(p.Tree.Path(original), identity(p.Tree.File(original)))
+				if to := placed[original]; to != nil { // by then; and if it is copied to there, it is another
+					k = newKeeperMeta(p.Target(to), journal.Identity{})
 				}
-				sameAs[int64(i)] = path
-				s.Ref = -1 - int64(i) // the runner turns it into the step's number
+				keep = &k
 			}
+			p.describe(m, &s, keep)
 			if follow && m.Action.Takes() {
 				placed[m.File] = m
 			}
@@ -124,10 +125,27 @@ func (p *Plan) finalDev(r Ref) uint64 {
 	return p.Tree.Dirs[p.Tree.DirOf(r)].Dev
 }
 
-// describe adds to a step what its action needs besides a file and a place.
-func (p *Plan) describe(m *Move, s *journal.Step) {
+// compares reports whether a move is made because its file equals another, with which it is compared right before.
+func (p *Plan) compares(m *Move) bool {
+	switch m.Action {
+	case journal.Trash, journal.Replace, journal.Share:
+		return true
+	}
+	return p.Kind == KindDupes || m.Unit == 0 && p.Labels[m.Label] == DuplicatesDir
+}
+
+// describe adds to a step what its action needs besides a file and a place. keep is the file that stays, of a duplicate.
+func (p *Plan) describe(m *Move, s *journal.Step, keep *keeperMeta) {
 	x := p.extraOf(m)
 	switch m.Action {
+	case journal.Trash, journal.Rename, journal.Move, journal.Share:
+		if keep != nil {
+			s.Meta = mustMarshal(keep)
+		}
+	case journal.Replace:
+		if keep != nil {
+			s.Meta = replaceMetaOf(cmp.Or(x.mode, ReplaceHardlink), s.FromDir.Path, *keep)
+		}
 	case journal.Copy:
 		if x.mode == "reflink" {
 			s.Meta = ReflinkMeta()
@@ -146,7 +164,7 @@ func (p *Plan) describe(m *Move, s *journal.Step) {
 		for i, arg := range x.argv {
 			argv[i] = strings.ReplaceAll(arg, filepath.ToSlash(p.Tree.Path(m.File)), s.FromPath())
 		}
-		s.Meta = ExecMeta(argv, append(slices.Clip(x.env), "FORG_PATH="+s.FromPath()))
+		s.Meta = execMetaOf(argv, append(slices.Clip(x.env), "FORG_PATH="+s.FromPath()), keep)
 	}
 }
 
