@@ -21,7 +21,7 @@ var policy = map[string]struct {
 }{
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign"},
 		outside: []string{
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
@@ -31,7 +31,7 @@ var policy = map[string]struct {
 		not: offline,
 	},
 	"forg/organizer": {
-		forg: []string{"forg/journal", "forg/organizer/archive", "forg/organizer/dupes", "forg/organizer/metadata", "forg/rules"},
+		forg: []string{"forg/journal", "forg/organizer/archive", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/rules"},
 		outside: []string{
 			"github.com/gabriel-vasile/mimetype",                    // what a file is
 			"github.com/bmatcuk/doublestar/v4", "golang.org/x/text", // names
@@ -40,7 +40,7 @@ var policy = map[string]struct {
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // never prints, runs nothing
 	},
 	"forg/organizer/metadata": {
-		forg: []string{"forg/organizer/archive"},
+		forg: []string{"forg/organizer/archive", "forg/organizer/images"},
 		outside: []string{
 			"github.com/bep/imagemeta", "github.com/zeebo/blake3", "golang.org/x/sys", // pictures, hashes, attributes
 			"golang.org/x/text/encoding", // text

@@ -205,7 +205,7 @@ func alike(a, b *Print, d, threshold int) bool {
 	if correlation(&a.luma, &b.luma) < minLikeness {
 		return false
 	}
-	if a.chroma() < greyBelow || b.chroma() < greyBelow { // one of them may be the other without its colours
+	if a.Grey() || b.Grey() { // one of them may be the other without its colours
 		return true
 	}
 	tint := 0
@@ -215,12 +215,13 @@ func alike(a, b *Print, d, threshold int) bool {
 	return tint <= maxTint*2*len(a.cb)
 }
 
-func (p *Print) chroma() float64 {
+// Grey reports that a picture has no colours to speak of.
+func (p *Print) Grey() bool {
 	sum := 0
 	for i := range p.cb {
 		sum += abs(int(p.cb[i])-128) + abs(int(p.cr[i])-128)
 	}
-	return float64(sum) / float64(2*len(p.cb))
+	return float64(sum) < greyBelow*float64(2*len(p.cb))
 }
 
 func abs(n int) int { return max(n, -n) }
