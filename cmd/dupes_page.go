@@ -151,7 +151,7 @@ func (r *similarReport) page(ctx context.Context, w io.Writer, bar *progress) er
 	s := r.similar
 	p := r.newPage("Pictures that look alike")
 	p.Similar, p.Data.Similar = true, true
-	p.Summary = fmt.Sprintf("%s of %s pictures look like a better one, in %s %s: %s.", filesText(r.files()), humanize.Comma(s.Pictures),
+	p.Summary = fmt.Sprintf("%s of %s pictures look like a better one, in %s %s: %s.", humanize.Comma(r.files()), humanize.Comma(s.Pictures),
 		humanize.Comma(int64(len(s.Groups))), plural(len(s.Groups), "group"), bytesText(s.Bytes))
 	if s.Plain > 0 {
 		p.Notes = append(p.Notes, fmt.Sprintf("Too little to see for a comparison: %s.", filesText(s.Plain)))

@@ -140,7 +140,7 @@ func TestPagePieces(t *testing.T) {
 	text := string(b)
 	for _, want := range []string{
 		"<!DOCTYPE html>\n<html lang=\"en\">",
-		`<h2 id="g1"><span class="quiet">1</span> 3 pictures, `,
+		`<h2 id="g1"><span class="quiet">1 ·</span> 3 pictures, `,
 		`<bdi class="name">a.jpg</bdi></label> <strong class="badge">best</strong>`,
 		`<span class="aside">Remove </span><bdi class="name">a small.jpg</bdi>`,
 		`<img src="data:image/jpeg;base64,`, `alt="Picture a.jpg" loading="lazy"`,

@@ -188,7 +188,7 @@ func (r *similarReport) text(out io.Writer) error {
 		if n == 1 {
 			verb = "looks"
 		}
-		fmt.Fprintf(w, "\n%s of %s, in %s %s, %s like a better one: %s.\n", filesText(n), humanize.Comma(s.Pictures), humanize.Comma(int64(len(s.Groups))),
+		fmt.Fprintf(w, "\n%s of %s pictures, in %s %s, %s like a better one: %s.\n", humanize.Comma(n), humanize.Comma(s.Pictures), humanize.Comma(int64(len(s.Groups))),
 			plural(len(s.Groups), "group"), verb, r.paint(bold, bytesText(s.Bytes)))
 	} else {
 		fmt.Fprintf(w, "No two of %s pictures look alike.\n", humanize.Comma(s.Pictures))
