@@ -40,16 +40,20 @@ var policy = map[string]struct {
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // never prints, runs nothing
 	},
 	"forg/organizer/metadata": {
-		forg: []string{"forg/organizer/archive", "forg/organizer/images"},
+		forg: []string{"forg/organizer/archive", "forg/organizer/cachedb", "forg/organizer/images"},
 		outside: []string{
 			"github.com/bep/imagemeta", "github.com/zeebo/blake3", "golang.org/x/sys", // pictures, hashes, attributes
 			"golang.org/x/text/encoding", // text
-			"modernc.org/sqlite",         // the cache
 		},
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/dupes": {
-		outside: []string{"github.com/zeebo/blake3", "github.com/zeebo/xxh3", "golang.org/x/sys", "modernc.org/sqlite"}, // the last for the cache
+		forg:    []string{"forg/organizer/cachedb"},
+		outside: []string{"github.com/zeebo/blake3", "github.com/zeebo/xxh3", "golang.org/x/sys"}, // hashes, and bare system calls
+		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
+	},
+	"forg/organizer/cachedb": {
+		outside: []string{"modernc.org/sqlite"},
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/images": {

@@ -373,7 +373,7 @@ func (d *duping) run(ctx context.Context) error {
 		if report.found, err = d.reviewDuplicates(found); err != nil || report.found == nil {
 			return err
 		}
-		found = report.found
+		found, report.start = report.found, d.now() // what the person took is not the program's time
 	}
 	d.act.Trash, d.act.Now = d.findTrash(), d.now()
 	plan, err := organizer.PlanDuplicates(ctx, found, rules.Builtin(), d.act)

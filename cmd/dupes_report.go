@@ -174,6 +174,8 @@ func (r *dupesReport) group(w *bufio.Writer, g *organizer.DuplicateGroup, all bo
 			fmt.Fprintf(w, "          %s\n", path)
 		case c.Role == organizer.Superfluous:
 			fmt.Fprintf(w, "          %s\n", path+r.paint(dim, "  another name of "+r.tilde(r.found.Tree.Path(g.Files[c.Same].File))))
+		case c.Role == organizer.Kept && r.minCopies == 1:
+			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  kept in the report"))
 		default:
 			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  "+roleText(c.Role)))
 		}
@@ -351,6 +353,13 @@ func (r *dupesReport) act(ctx context.Context, j *journal.Journal, plan *organiz
 }
 
 func (r *dupesReport) summary(plan *organizer.Plan, res *organizer.Result, opt organizer.DuplicatePlanOptions, err error) {
+	defer func() {
+		for reason, n := range plan.Left {
+			if n > 0 {
+				fmt.Fprintf(r.out, "Left alone: %s.\n", leftText(organizer.Reason(reason), n))
+			}
+		}
+	}()
 	if res.Moved == 0 {
 		if err == nil && len(res.Problems) == 0 && len(plan.Problems) == 0 {
 			fmt.Fprintln(r.out, "Nothing to do.")
@@ -362,9 +371,6 @@ func (r *dupesReport) summary(plan *organizer.Plan, res *organizer.Result, opt o
 		verb = "was"
 	}
 	fmt.Fprintf(r.out, "%s, %s, %s %s, in %s.\n", filesText(res.Moved), bytesText(res.Bytes), verb, r.done(opt), durationText(r.now().Sub(r.start)))
-	if n := int64(len(plan.SameAs)); res.Skipped > 0 && n > res.Moved {
-		fmt.Fprintf(r.out, "Left alone: %s.\n", filesText(n-res.Moved))
-	}
 	switch opt.Action {
 	case organizer.DuplicatesTrash, organizer.DuplicatesHardlink, organizer.DuplicatesSymlink:
 		fmt.Fprintln(r.out, "The disk gains the room when the trash is emptied; until then undo brings all of it back.")

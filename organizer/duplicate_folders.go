@@ -25,9 +25,11 @@ type copyNode struct {
 	files  int32 // in duplicateFolders.classes, up to this folder and without it
 	left   int64 // entries here and below that were not compared
 	gone   int64 // bytes here and below that are superfluous as things stand
+	bytes  int64 // here and below
 	exact  int32 // equal for folders that hold the same under the same names; 0 if that is not known
 	equal  bool  // all files here and below equal others
 	copy   bool  // and none of them must stay
+	taken  bool  // a folder below it is a copy itself
 }
 
 // duplicateFolders is the work of finding copies of folders.
@@ -66,7 +68,7 @@ func (f *duplicateFinder) compareFolders(ctx context.Context) error {
 			return ctx.Err()
 		}
 		node := &w.nodes[n]
-		if w.found[n] != 0 || !node.copy || w.count(n) < minCopiedFiles {
+		if w.found[n] != 0 || !node.copy || node.bytes == 0 || w.count(n) < minCopiedFiles {
 			continue
 		}
 		if best := w.best(n, twins[node.exact]); best != n {
@@ -159,6 +161,7 @@ func (w *duplicateFolders) read() {
 			}
 			c := w.class(r)
 			w.classes = append(w.classes, c)
+			node.bytes += file.Size
 			node.equal = node.equal && c != 0
 			if places := w.where[c]; c != 0 && p.counts() && (len(places) == 0 || places[len(places)-1] != int32(n)) {
 				w.where[c] = append(places, int32(n))
@@ -188,7 +191,7 @@ func (w *duplicateFolders) read() {
 		node.copy = node.copy && node.equal
 		if node.parent >= 0 {
 			up := &w.nodes[node.parent]
-			up.left, up.gone = up.left+node.left, up.gone+node.gone
+			up.left, up.gone, up.bytes = up.left+node.left, up.gone+node.gone, up.bytes+node.bytes
 			up.equal, up.copy = up.equal && node.equal, up.copy && node.copy
 		}
 	}
@@ -266,7 +269,7 @@ func (w *duplicateFolders) apart(a, b int32) bool {
 func (w *duplicateFolders) best(n int32, twins []int32) int32 {
 	best := n
 	for _, t := range twins {
-		if w.found[t] == 0 && w.apart(t, n) && w.better(t, best) < 0 {
+		if w.found[t] == 0 && !w.nodes[t].taken && w.apart(t, n) && w.better(t, best) < 0 {
 			best = t
 		}
 	}
@@ -296,6 +299,7 @@ func (w *duplicateFolders) container(n int32) (int32, bool) {
 			break
 		}
 		next := 0 // of distinct; the ones before are in b, and so in all around it
+		equal := false
 		for b := at; b >= 0 && !(b <= n && n < w.nodes[b].end); b = w.nodes[b].parent {
 			for next < len(distinct) && w.holds(b, distinct[next]) {
 				next++
@@ -304,13 +308,16 @@ func (w *duplicateFolders) container(n int32) (int32, bool) {
 				continue
 			}
 			same := w.sameContents(n, b)
+			if equal && !same {
+				break // a folder in it is to be the copy, not n
+			}
 			if w.apart(n, b) && w.found[b] == 0 && !(same && w.better(n, b) < 0) {
 				if !ok || w.better(b, best) < 0 {
 					best, ok = b, true
 				}
 				break
 			}
-			if !same { // what is around it only holds more of something else
+			if equal = same; !equal {
 				break
 			}
 		}
@@ -318,10 +325,16 @@ func (w *duplicateFolders) container(n int32) (int32, bool) {
 	return best, ok
 }
 
-// holds reports whether a file of class c is in folder n or below it.
+// holds reports whether a file of class c is in folder n or below it, and not in a copy: who removes all that is told of as a
+// copy must not lose anything.
 func (w *duplicateFolders) holds(n, c int32) bool {
-	i := sort.Search(len(w.where[c]), func(i int) bool { return w.where[c][i] >= n })
-	return i < len(w.where[c]) && w.where[c][i] < w.nodes[n].end
+	places := w.where[c]
+	for i := sort.Search(len(places), func(i int) bool { return places[i] >= n }); i < len(places) && places[i] < w.nodes[n].end; i++ {
+		if w.found[places[i]] == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // sameContents reports whether folder b, which holds all contents of folder n, holds no others. n is the one that stamps
@@ -336,5 +349,8 @@ func (w *duplicateFolders) report(n, of int32, exact bool) {
 	w.Folders = append(w.Folders, FolderCopies{Of: w.nodes[of].dir, Folder: node.dir, Exact: exact, Files: int64(w.count(n)), LeftOut: node.left})
 	for i := n; i < node.end; i++ {
 		w.found[i] = int32(len(w.Folders))
+	}
+	for up := node.parent; up >= 0; up = w.nodes[up].parent {
+		w.nodes[up].taken = true
 	}
 }

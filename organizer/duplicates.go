@@ -193,10 +193,11 @@ type duplicatePlace struct {
 
 // equalFiles are the files of one content.
 type equalFiles struct {
-	size int64
-	hash [32]byte
-	refs []Ref
-	same []int32 // as in dupes.Group
+	size   int64
+	hash   [32]byte
+	refs   []Ref
+	same   []int32 // as in dupes.Group
+	joined bool    // some of them are not their own first
 	// What judge decided:
 	copies    []Copy // in order, with their roles; nil if none is superfluous
 	why       string
@@ -375,6 +376,9 @@ func (f *duplicateFinder) take(c equalFiles) {
 	if len(f.opt.Reference) > 0 && !slices.ContainsFunc(c.refs, func(r Ref) bool { return f.places[f.Tree.DirOf(r)].reference }) {
 		return
 	}
+	for i, first := range c.same {
+		c.joined = c.joined || int(first) != i
+	}
 	f.contents = append(f.contents, c)
 	for _, r := range c.refs {
 		f.setClass(r, int32(len(f.contents)))
@@ -433,14 +437,18 @@ func (f *duplicateFinder) units(c *equalFiles) (order []int32, of []int, units [
 		order[i] = int32(i)
 	}
 	slices.SortFunc(order, func(a, b int32) int { return f.rankRefs(c.refs[a], c.refs[b]) })
-	byInode := make(map[identityOn]int, len(order))
+	units = make([]unit, 0, len(order))
+	byInode := map[identityOn]int{}
 	for k, at := range order {
 		p := &f.places[f.Tree.DirOf(c.refs[at])]
-		id := f.inode(c.refs[at])
-		u, known := byInode[id]
-		if !known || id.ino == 0 { // without inodes each name is a file
-			u = len(units)
-			byInode[id] = u
+		u, known := len(units), false
+		if id := f.inode(c.refs[at]); c.joined && id.ino != 0 { // without inodes each name is a file
+			if u, known = byInode[id]; !known {
+				u = len(units)
+				byInode[id] = u
+			}
+		}
+		if !known {
 			units = append(units, unit{first: k, share: c.same[at]})
 		}
 		of[k] = u
@@ -467,7 +475,9 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 	blocks, roots, kept := map[int32]bool{}, map[int32]bool{}, 0 // of files that stay
 	keep := func(u *unit, role Role) {
 		u.role = role
-		blocks[u.share] = true
+		if c.joined {
+			blocks[u.share] = true
+		}
 		for _, r := range u.roots {
 			roots[r] = true
 		}
@@ -524,8 +534,9 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 	for i := range units {
 		u := &units[i]
 		if u.role == Superfluous && !blocks[u.share] && u.names >= int(f.Tree.File(c.copies[u.first].File).Nlink) {
-			blocks[u.share] = true // several that share blocks are won once
-			c.wasted += c.size
+			if c.wasted += c.size; c.joined {
+				blocks[u.share] = true // several that share blocks are won once
+			}
 		}
 	}
 	goes := c.copies[slices.IndexFunc(c.copies, func(o Copy) bool { return o.Role == Superfluous })].File
@@ -545,21 +556,35 @@ func (f *duplicateFinder) collect() {
 		if c.copies == nil {
 			continue
 		}
-		for i, file := range c.copies {
-			if at := f.folderOf(file.File); at != 0 && (file.Role == Superfluous || file.Role == Kept) && int(file.Same) == i {
-				f.Folders[at-1].Bytes += c.size
-			}
-		}
+		f.addToFolders(c)
 		g := DuplicateGroup{Size: c.size, Hash: c.hash, Files: c.copies, Why: c.why, Wasted: c.wasted}
 		f.Groups = append(f.Groups, g)
 		f.Files += g.Superfluous()
 		f.Wasted += g.Wasted
 	}
 	slices.SortFunc(f.Groups, func(a, b DuplicateGroup) int {
-		return cmp.Or(cmp.Compare(b.Wasted, a.Wasted), cmp.Compare(b.Size, a.Size),
-			strings.Compare(f.Tree.Path(a.Files[0].File), f.Tree.Path(b.Files[0].File)))
+		if c := cmp.Or(cmp.Compare(b.Wasted, a.Wasted), cmp.Compare(b.Size, a.Size)); c != 0 {
+			return c
+		}
+		return strings.Compare(f.Tree.Path(a.Files[0].File), f.Tree.Path(b.Files[0].File))
 	})
 	f.sortFolders()
+}
+
+// addToFolders counts the files of a content for the folders that they lie in, each file once for each folder.
+func (f *duplicateFinder) addToFolders(c *equalFiles) {
+	var counted map[[2]int32]bool
+	for _, file := range c.copies {
+		at := f.folderOf(file.File)
+		if at == 0 || file.Role != Superfluous && file.Role != Kept || counted[[2]int32{at, file.Same}] {
+			continue
+		}
+		if counted == nil {
+			counted = map[[2]int32]bool{}
+		}
+		counted[[2]int32{at, file.Same}] = true
+		f.Folders[at-1].Bytes += c.size
+	}
 }
 
 // sortFolders leaves out the copies that take no room of their own, and puts those that take most room first.

@@ -481,6 +481,16 @@ func TestFolderCopiesOracle(t *testing.T) {
 				return within(path, f)
 			})
 		}
+		// Who removes all the copies that are told of loses nothing.
+		var after folder
+		for _, c := range d.Folders {
+			if err := os.RemoveAll(d.Tree.Dirs[c.Folder].Path); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		if after = look(dir); !holdsAll(all[d.Tree.Dirs[0].Path], after) {
+			rt.Fatalf("contents are gone with %q", foldersIn(d, dir))
+		}
 		for i, c := range d.Folders {
 			p, q := d.Tree.Dirs[c.Folder].Path, d.Tree.Dirs[c.Of].Path
 			a, b := all[p], all[q]
@@ -503,6 +513,10 @@ func TestFolderCopiesOracle(t *testing.T) {
 				smaller := func(path string) bool { return path != q && within(path, q) && holdsAll(a, all[path]) }
 				if slices.ContainsFunc(paths, smaller) {
 					continue // told of that one
+				}
+				inner := func(c FolderCopies) bool { f := d.Tree.Dirs[c.Folder].Path; return within(f, p) || within(f, q) }
+				if slices.ContainsFunc(d.Folders, inner) {
+					continue // part of one of them goes
 				}
 				if holdsAll(b, a) && (b.files < 2 || b.inner == 1) {
 					continue // b would be the copy, but is not worth a word

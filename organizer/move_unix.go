@@ -125,7 +125,17 @@ func linkThenUnlink(from *folder, name string, to *folder, newName string) error
 	if err := link(from, name, to, newName); err != nil {
 		return err
 	}
-	return from.unlink(name)
+	err := from.unlink(name)
+	if errors.Is(err, fs.ErrNotExist) { // somebody else was quicker
+		return nil
+	}
+	if err != nil { // it stays where it was
+		was, gone := from.stat(name)
+		if now, e := to.stat(newName); gone == nil && e == nil && now.SameFile(was.Identity) {
+			err = errors.Join(err, to.unlink(newName))
+		}
+	}
+	return err
 }
 
 // renameInSteps renames without replacing where there is no single call for it. Every step is refused if the name is

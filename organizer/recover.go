@@ -292,6 +292,7 @@ func (s *settler) decide(step *journal.StepResult) journal.Outcome {
 		if err := to.unlink(step.To); err != nil {
 			return outcome(journal.Lost, "it has both names, and removing the new one failed: %v", err)
 		}
+		s.tidyNote(step, false)
 		return outcome(journal.NotDone, "")
 	case dstOurs:
 		s.tidyNote(step, true)

@@ -183,7 +183,7 @@ func (r *runner) restore(s *journal.Step, from, to *folder) (kept bool, err erro
 	switch {
 	case err != nil: // the duplicate is back all the same
 		r.res.Problems = append(r.res.Problems, Problem{s.ToPath(), fmt.Errorf("remove the link %s: %w", filepath.Join(dir.path, name), err)})
-		kept = true
+		kept = dir == from
 	case kept:
 		r.res.Notes = append(r.res.Notes, Problem{s.ToPath(), fmt.Errorf("%s is back as it was before; what it was edited to since has no other name and is in the trash: %s", s.ToPath(), s.FromPath())})
 	case l.hard && (now.Mtime != m.Mtime || now.Size != s.File.Size):

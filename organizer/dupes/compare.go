@@ -192,8 +192,14 @@ func (c *comparer) task(units []unit) {
 		f.session.number++
 		for _, k := range u {
 			f.classes[k] = f.session
+			if f.memory != nil {
+				f.memory.stored[k] = false
+			}
 		}
 		f.join(u)
+	}
+	if f.memory != nil && f.opt.Cache.now().Sub(f.memory.saved) >= saveEvery {
+		f.save()
 	}
 }
 
@@ -206,7 +212,7 @@ func (c *comparer) part(ks []int32) [][]int32 {
 			return parts
 		}
 	}
-	return c.hashed(ks)
+	return c.many(ks)
 }
 
 // member is a file that is being compared.
@@ -332,17 +338,17 @@ func (f file) fill(buf []byte, off int64) (waited bool, err error) {
 
 func (c *comparer) open(k int32) (file, error) {
 	f := c.f
-	in := &f.folders[f.file(k).Folder]
-	if err := openFolder(in, f.volumes[in.Dev], &c.dir); err != nil {
+	in := f.file(k).Folder
+	if err := openFolder(&f.folders[in], f.volume(in), &c.dir); err != nil {
 		return file{}, err
 	}
 	defer c.dir.close()
 	return c.dir.open(f.file(k).Name)
 }
 
-// hashed is for more files than can be open at the same time: they are divided by their first chunks, and if there are
+// many is for more files than can be open at the same time: they are divided by their first chunks, and if there are
 // still too many that agree, those are hashed.
-func (c *comparer) hashed(ks []int32) (parts [][]int32) {
+func (c *comparer) many(ks []int32) (parts [][]int32) {
 	size := c.f.file(ks[0]).Size
 	if size <= chunk {
 		return c.divide(ks, size)

@@ -50,8 +50,11 @@ type finder struct {
 	classes []class // nil while there are no large files
 	equal   []int32 // the first candidate of the same content; itself, if there is no other
 
+	memory *memory     // nil without a cache
+	cold   atomic.Bool // some read had to wait for the disk
+
+	volMu   sync.Mutex
 	volumes map[uint64]*volume // by Folder.Dev
-	cold    atomic.Bool        // some read had to wait for the disk
 
 	mu   sync.Mutex // of what follows, and of calls of opt.Unread and opt.Progress
 	done struct{ files, bytes, allFiles, allBytes int64 }
@@ -73,8 +76,14 @@ const (
 
 // table finds things by their hashes: things are numbers from 0.
 type table struct {
-	slots []int32 // number + 1, or 0
+	slots []slot
 	mask  uint64
+}
+
+// slot holds a part of the hash too: to look at a thing that turns out to be another costs more than all the rest.
+type slot struct {
+	tag uint32
+	n   int32 // number + 1, or 0
 }
 
 func newTable(n int) table {
@@ -82,18 +91,19 @@ func newTable(n int) table {
 	for size < n+n/2 {
 		size *= 2
 	}
-	return table{make([]int32, size), uint64(size - 1)}
+	return table{make([]slot, size), uint64(size - 1)}
 }
 
 // first returns the thing put in before for which equal holds; if there is none it puts in n and returns that.
 func (t table) first(n int32, hash uint64, equal func(other int32) bool) int32 {
+	tag := uint32(hash >> 32)
 	for at := hash & t.mask; ; at = (at + 1) & t.mask {
-		switch other := t.slots[at]; {
-		case other == 0:
-			t.slots[at] = n + 1
+		switch s := t.slots[at]; {
+		case s.n == 0:
+			t.slots[at] = slot{tag, n + 1}
 			return n
-		case equal(other - 1):
-			return other - 1
+		case s.tag == tag && equal(s.n-1):
+			return s.n - 1
 		}
 	}
 }
@@ -233,7 +243,14 @@ func (f *finder) start() {
 			f.done.allBytes += f.file(int32(k)).Size
 		}
 	}
-	f.progress(0, 0)
+	var files, bytes int64
+	for k := range f.cands {
+		if f.states[k] == cached && f.file(int32(k)).Size <= wholeBelow {
+			files++
+			bytes += f.file(int32(k)).Size
+		}
+	}
+	f.progress(files, bytes)
 }
 
 // progress notes that so many files and bytes more need not be looked at again.
@@ -272,10 +289,20 @@ func (f *finder) group() {
 
 // groups makes the answer of what is known of the candidates.
 func (f *finder) groups() []Group {
-	// The names of all that are left, in the order of files, each with the first candidate of its content.
-	type name struct{ first, k, i int32 }
-	count := make([]int32, len(f.cands)) // names of a content
+	for {
+		groups, members := f.found()
+		f.shared(groups, members)
+		if !f.opt.Hash || f.hashed(groups, members) || f.ctx.Err() != nil {
+			return groups
+		}
+		// Some of them could not be read any more.
+	}
+}
+
+// found puts together the names of equal candidates. members are the candidates of each group, in the order of Group.Files.
+func (f *finder) found() (groups []Group, members [][]int32) {
 	of := func(k int32) bool { return f.states[k] != failed && f.states[k] != unknown }
+	count := make([]int32, len(f.cands)) // names of a content, by the first candidate of it
 	for k := range int32(len(f.cands)) {
 		if of(k) {
 			count[f.equal[k]]++
@@ -286,66 +313,53 @@ func (f *finder) groups() []Group {
 			count[f.equal[a.k]]++
 		}
 	}
-	n := 0
+	n, contents := int32(0), 0
 	for _, c := range count {
 		if c > 1 {
-			n += int(c)
+			n += c
+			contents++
 		}
 	}
-	names := make([]name, 0, n)
+	names := make([]alias, 0, n)
 	for k := range int32(len(f.cands)) {
 		if of(k) && count[f.equal[k]] > 1 {
-			names = append(names, name{f.equal[k], k, f.cands[k]})
+			names = append(names, alias{k, f.cands[k]})
 		}
 	}
 	for _, a := range f.aliases {
 		if of(a.k) && count[f.equal[a.k]] > 1 {
-			names = append(names, name{f.equal[a.k], a.k, a.i})
+			names = append(names, a)
 		}
 	}
-	byFile := func(a, b name) int { return cmp.Compare(a.i, b.i) }
+	byFile := func(a, b alias) int { return cmp.Compare(a.i, b.i) }
 	if !slices.IsSortedFunc(names, byFile) {
 		slices.SortFunc(names, byFile)
 	}
-	numbers := make([]int32, n) // of all groups
-	sames := make([]int32, n)
-	ks := make([]int32, n)
-	groups := make([]Group, 0, n/2)
-	index := make([]int32, len(f.cands)) // number of the group + 1
-	at := int32(0)
+	numbers, sames, ks := make([]int32, n), make([]int32, n), make([]int32, n) // of all groups
+	groups, members = make([]Group, 0, contents), make([][]int32, 0, contents)
+	next := make([]int32, len(f.cands)) // by the first candidate, the place of the next name + 1
+	end := int32(0)
 	for _, nm := range names {
-		g := index[nm.first]
-		if g == 0 {
-			end := at + count[nm.first]
-			groups = append(groups, Group{Files: numbers[at:at:end], Same: sames[at:at:end]})
-			index[nm.first] = int32(len(groups))
-			g = int32(len(groups))
-			count[nm.first] = at // from now on where its next name goes
-			at = end
+		first := f.equal[nm.k]
+		if next[first] == 0 {
+			begin := end
+			next[first] = begin + 1
+			end += count[first]
+			groups = append(groups, Group{Files: numbers[begin:end:end], Same: sames[begin:end:end]})
+			members = append(members, ks[begin:end:end])
 		}
-		group := &groups[g-1]
-		place := int32(len(group.Files))
-		ks[count[nm.first]+place] = nm.k
-		group.Files, group.Same = append(group.Files, nm.i), append(group.Same, place)
+		at := next[first] - 1
+		numbers[at], ks[at] = nm.i, nm.k
+		next[first]++
 	}
-	// Which are the same file?
-	firstOf := map[int32]int32{}
-	from := 0
 	for g := range groups {
-		group := &groups[g]
-		members := ks[from : from+len(group.Files)]
-		from += len(group.Files)
-		if len(f.aliases) == 0 {
-			continue
-		}
-		clear(firstOf)
-		for place, k := range members {
-			if first, ok := firstOf[k]; ok {
-				group.Same[place] = first
-			} else {
-				firstOf[k] = int32(place)
+		same, ks := groups[g].Same, members[g]
+		for at, k := range ks {
+			same[at] = int32(at)
+			if len(f.aliases) > 0 && len(f.names(k)) > 0 {
+				same[at] = int32(slices.Index(ks, k))
 			}
 		}
 	}
-	return groups
+	return groups, members
 }

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/zeebo/xxh3"
@@ -32,21 +33,14 @@ const (
 	runFiles = 128
 	// waiting is how many files a goroutine lets the disk fetch at a time.
 	waiting = 32
+	// remoteReaders read where each call may wait for another machine.
+	remoteReaders = 16
+	// saveEvery is how much work is lost at most when forg is killed.
+	saveEvery = time.Minute
 )
-
-// workers is how many goroutines read.
-func (f *finder) workers() int {
-	for _, v := range f.volumes {
-		if !v.local {
-			return max(16, runtime.GOMAXPROCS(0)) // each call may wait for somebody else
-		}
-	}
-	return runtime.GOMAXPROCS(0)
-}
 
 // readAll gives a fingerprint to each candidate that has none.
 func (f *finder) readAll() {
-	f.volumes = map[uint64]*volume{}
 	var runs []run
 	for k := int32(0); int(k) < len(f.cands); k++ {
 		if f.states[k] != unknown {
@@ -59,24 +53,37 @@ func (f *finder) readAll() {
 		}
 		k = r.to - 1
 		runs = append(runs, r)
-		f.volume(in)
+	}
+	workers := runtime.GOMAXPROCS(0)
+	for _, r := range runs {
+		if !f.volume(f.file(r.from).Folder).local {
+			workers = max(workers, remoteReaders)
+		}
 	}
 	var next atomic.Int64
-	parallel(min(f.workers(), len(runs)), func() {
-		r := newReader(f)
-		for f.ctx.Err() == nil {
-			n := next.Add(1) - 1
-			if n >= int64(len(runs)) {
-				break
+	for next.Load() < int64(len(runs)) && f.ctx.Err() == nil {
+		stop := time.Now().Add(saveEvery)
+		parallel(min(workers, len(runs)), func() {
+			r := newReader(f)
+			for f.ctx.Err() == nil && (f.memory == nil || time.Now().Before(stop)) {
+				n := next.Add(1) - 1
+				if n >= int64(len(runs)) {
+					break
+				}
+				r.run(runs[n])
 			}
-			r.run(runs[n])
+			r.finish()
+		})
+		if !time.Now().Before(stop) {
+			f.save()
 		}
-		r.finish()
-	})
+	}
 }
 
-// volume is that of a folder. It must not be called at the same time as itself.
+// volume is that of a folder.
 func (f *finder) volume(in uint32) *volume {
+	f.volMu.Lock()
+	defer f.volMu.Unlock()
 	v := f.volumes[f.folders[in].Dev]
 	if v == nil {
 		v = newVolume(f.folders[in].Path)
@@ -122,7 +129,7 @@ func newReader(f *finder) *reader {
 func (r *reader) run(run run) {
 	f := r.f
 	in := f.file(run.from).Folder
-	if err := openFolder(&f.folders[in], f.volumes[f.folders[in].Dev], &r.dir); err != nil {
+	if err := openFolder(&f.folders[in], f.volume(in), &r.dir); err != nil {
 		for k := run.from; k < run.to; k++ {
 			if f.states[k] == unknown {
 				f.unread(k, err)
