@@ -55,9 +55,10 @@ program for each, with {path} and {keep} in its arguments replaced by the file a
 anything is done to a file its bytes are compared with that copy once more. All is in the journal before it is done, and
 "forg undo" takes it back, but for what a program did.
 
-Which copy stays: one in a folder of --reference before all, then one in the first folder of --priority that has one, then
-what --keep says, then the one with the shortest path. By default (auto) the oldest stays; but where a folder equals another in
-all that is in it, one of the two goes whole. Names of one file (hard links) are one file, and all of them go or none.
+Which copy stays: one in a folder of --reference before all, then one in the first folder of --priority that has
+one, then what --keep says, then the one with the shortest path. By default (auto) the oldest stays; but where a
+folder equals another in all that is in it, one of the two goes whole. Names of one file (hard links) are one file,
+and all of them go or none.
 
 --similar images finds pictures that look alike instead: other sizes, formats, qualities, small changes. What looks alike is
 for a person to judge: --format html makes a page on which you see the pictures and choose what goes, and the selection

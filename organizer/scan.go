@@ -216,7 +216,7 @@ type ScanOptions struct {
 	// them: then the folders above them are looked at for what makes those projects, bundles, and stores of version control.
 	Only      []string
 	LookAbove bool
-	Projects bool // descend into projects and bundles too
+	Projects  bool // descend into projects and bundles too
 	// VersionControl keeps a scan that enters projects out of what version control systems store in them.
 	VersionControl bool
 	OneFileSystem  bool // do not descend into folders that other file systems are mounted on
