@@ -14,6 +14,7 @@ import (
 	"forg/journal"
 	"forg/organizer"
 	"forg/organizer/dupes"
+	"forg/organizer/images"
 	"forg/rules"
 )
 
@@ -35,6 +36,9 @@ type dupesFlags struct {
 	noCache                       bool
 	format, output, from          string
 	interactive                   bool
+	similar                       string
+	threshold                     int
+	thresholdGiven, rotation      bool
 	chosen                        bool // --keep or --priority was given, and overrules what a report says
 }
 
@@ -61,6 +65,10 @@ them and compares them afresh, tells what has changed since, and lets those stay
 reports of fclones, fdupes and jdupes too, and --format fclones is for the commands of fclones. -i shows what would
 be dealt with on a full screen, to choose from.
 
+--similar images finds pictures that look alike instead: other sizes, formats, qualities, small changes. What looks alike is
+for a person to judge: --format html makes a page on which you see the pictures and choose what goes, and the selection
+that you save there is carried out by --from selection.json --action trash.
+
 Left alone: hidden files, links, unfinished downloads, system files, and files in projects, repositories and application
 bundles, which do not count as the copy that stays either. Empty files are no duplicates unless you say --empty.`,
 			exitPlanText),
@@ -69,6 +77,8 @@ bundles, which do not count as the copy that stays either. Empty files are no du
   forg dupes --action trash --reference ~/Pictures ~/Downloads     what is in ~/Pictures already
   forg dupes --action hardlink --min-size 1MB ~/Backups
   forg dupes --isolate ~/Laptop ~/Desktop                          only what is in both
+  forg dupes --similar images --format html --output similar.html ~/Pictures
+  forg dupes --from ~/Downloads/selection.json --action trash      what was chosen on that page
   forg dupes --json ~/Music | jq '.groups[].files[] | select(.keep | not) | .path'
   forg dupes -i --action trash ~/Pictures
   forg dupes --format csv --output dupes.csv ~/Pictures
@@ -79,6 +89,7 @@ bundles, which do not count as the copy that stays either. Empty files are no du
 		RunE: func(c *cobra.Command, words []string) error {
 			var paths []string
 			paths, f.argv = beforeDash(c, words)
+			f.thresholdGiven = c.Flags().Changed("threshold")
 			f.chosen = c.Flags().Changed("keep") || c.Flags().Changed("priority")
 			if len(paths) == 0 && f.from == "" {
 				return usage("%s: an argument is missing\nUsage: %s", c.CommandPath(), c.UseLine())
@@ -114,6 +125,9 @@ func (f *dupesFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.oneFileSystem, "one-file-system", false, "do not look into folders that other file systems are mounted on")
 	fl.BoolVar(&f.hidden, "hidden", false, "look at hidden files and folders too")
 	fl.BoolVar(&f.inside, "inside-projects", false, "files in projects, repositories and bundles are like any other")
+	choiceVar(fl, &f.similar, "similar", "", "find pictures that look alike instead of equal files", "images")
+	fl.IntVar(&f.threshold, "threshold", images.DefaultThreshold, fmt.Sprintf("with --similar: how far from the best of a group a picture may be, 0 to %d", images.MaxThreshold))
+	fl.BoolVar(&f.rotation, "rotation", false, "with --similar: pictures that are rotated or mirrored look alike too")
 	fl.BoolVar(&f.noCache, "no-cache", false, "read all files afresh, and remember nothing of them")
 }
 
@@ -163,6 +177,9 @@ func (d *duping) options() (err error) {
 	}
 	d.act = organizer.DuplicatePlanOptions{Action: organizer.DuplicateAction(f.action), Argv: f.argv}
 	if err := d.formats(); err != nil {
+		return err
+	}
+	if err := d.similarOptions(); err != nil {
 		return err
 	}
 	exec, folder := d.act.Action == organizer.DuplicatesExec, d.act.Action == organizer.DuplicatesFolder
@@ -312,6 +329,15 @@ func sameFolder(a, b string) bool {
 // run finds duplicates and reports them or deals with them.
 func (d *duping) run(ctx context.Context) error {
 	f, start := d.flags, d.now()
+	if f.from != "" {
+		s, err := d.selection()
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			return d.selectionRun(ctx, s, start)
+		}
+	}
 	acts := f.acts() && !f.dryRun
 	var j *journal.Journal
 	if acts {
@@ -335,6 +361,9 @@ func (d *duping) run(ctx context.Context) error {
 	tree, err := look(ctx, bar)
 	if err != nil {
 		return err
+	}
+	if f.similar != "" {
+		return d.similarRun(ctx, tree, bar, start)
 	}
 	var done func()
 	d.find.Cache, done = d.hashCache(f.noCache)
