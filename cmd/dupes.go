@@ -14,6 +14,7 @@ import (
 	"forg/journal"
 	"forg/organizer"
 	"forg/organizer/dupes"
+	"forg/organizer/images"
 	"forg/rules"
 )
 
@@ -35,13 +36,16 @@ type dupesFlags struct {
 	noCache                       bool
 	format, output, from          string
 	interactive                   bool
+	similar                       string
+	threshold                     int
+	thresholdGiven, rotation      bool
 	chosen                        bool // --keep or --priority was given, and overrules what a report says
 }
 
 func (a *app) dupesCmd() *cobra.Command {
 	var f dupesFlags
 	c := &cobra.Command{
-		Use: "dupes PATH... [-- PROGRAM ARG...]", Short: "Find files that are there more than once",
+		Use: "dupes [PATH...] [-- PROGRAM ARG...]", Short: "Find files that are there more than once",
 		Long: help(`Finds files of equal content below each PATH, and folders of which all is in another folder too, and reports
 them: who could go, which copy would stay and why, and what the disk would gain. Nothing is changed.
 
@@ -56,6 +60,15 @@ one, then what --keep says, then the one with the shortest path. By default (aut
 folder equals another in all that is in it, one of the two goes whole. Names of one file (hard links) are one file,
 and all of them go or none.
 
+A report can be saved (--format, --output) and acted on later: --from takes it for a list of candidates, looks at
+them and compares them afresh, tells what has changed since, and lets those stay that the report lets stay. It reads
+reports of fclones, fdupes and jdupes too, and --format fclones is for the commands of fclones. -i shows what would
+be dealt with on a full screen, to choose from.
+
+--similar images finds pictures that look alike instead: other sizes, formats, qualities, small changes. What looks alike is
+for a person to judge: --format html makes a page on which you see the pictures and choose what goes, and the selection
+that you save there is carried out by --from selection.json --action trash.
+
 Left alone: hidden files, links, unfinished downloads, system files, and files in projects, repositories and application
 bundles, which do not count as the copy that stays either. Empty files are no duplicates unless you say --empty.`,
 			exitPlanText),
@@ -64,12 +77,19 @@ bundles, which do not count as the copy that stays either. Empty files are no du
   forg dupes --action trash --reference ~/Pictures ~/Downloads     what is in ~/Pictures already
   forg dupes --action hardlink --min-size 1MB ~/Backups
   forg dupes --isolate ~/Laptop ~/Desktop                          only what is in both
+  forg dupes --similar images --format html --output similar.html ~/Pictures
+  forg dupes --from ~/Downloads/selection.json --action trash      what was chosen on that page
   forg dupes --json ~/Music | jq '.groups[].files[] | select(.keep | not) | .path'
+  forg dupes -i --action trash ~/Pictures
+  forg dupes --format csv --output dupes.csv ~/Pictures
+  forg dupes --from dupes.csv --action trash                       after a look at it
+  fclones group ~/Pictures | forg dupes --from - --action hardlink
   forg dupes --action exec ~/Mail -- ln -sfr {keep} {path}`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, words []string) error {
 			var paths []string
 			paths, f.argv = beforeDash(c, words)
+			f.thresholdGiven = c.Flags().Changed("threshold")
 			f.chosen = c.Flags().Changed("keep") || c.Flags().Changed("priority")
 			if len(paths) == 0 && f.from == "" {
 				return usage("%s: an argument is missing\nUsage: %s", c.CommandPath(), c.UseLine())
@@ -105,6 +125,9 @@ func (f *dupesFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.oneFileSystem, "one-file-system", false, "do not look into folders that other file systems are mounted on")
 	fl.BoolVar(&f.hidden, "hidden", false, "look at hidden files and folders too")
 	fl.BoolVar(&f.inside, "inside-projects", false, "files in projects, repositories and bundles are like any other")
+	choiceVar(fl, &f.similar, "similar", "", "find pictures that look alike instead of equal files", "images")
+	fl.IntVar(&f.threshold, "threshold", images.DefaultThreshold, fmt.Sprintf("with --similar: how far from the best of a group a picture may be, 0 to %d", images.MaxThreshold))
+	fl.BoolVar(&f.rotation, "rotation", false, "with --similar: pictures that are rotated or mirrored look alike too")
 	fl.BoolVar(&f.noCache, "no-cache", false, "read all files afresh, and remember nothing of them")
 }
 
@@ -154,6 +177,9 @@ func (d *duping) options() (err error) {
 	}
 	d.act = organizer.DuplicatePlanOptions{Action: organizer.DuplicateAction(f.action), Argv: f.argv}
 	if err := d.formats(); err != nil {
+		return err
+	}
+	if err := d.similarOptions(); err != nil {
 		return err
 	}
 	exec, folder := d.act.Action == organizer.DuplicatesExec, d.act.Action == organizer.DuplicatesFolder
@@ -303,6 +329,15 @@ func sameFolder(a, b string) bool {
 // run finds duplicates and reports them or deals with them.
 func (d *duping) run(ctx context.Context) error {
 	f, start := d.flags, d.now()
+	if f.from != "" {
+		s, err := d.selection()
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			return d.selectionRun(ctx, s, start)
+		}
+	}
 	acts := f.acts() && !f.dryRun
 	var j *journal.Journal
 	if acts {
@@ -326,6 +361,9 @@ func (d *duping) run(ctx context.Context) error {
 	tree, err := look(ctx, bar)
 	if err != nil {
 		return err
+	}
+	if f.similar != "" {
+		return d.similarRun(ctx, tree, bar, start)
 	}
 	var done func()
 	d.find.Cache, done = d.hashCache(f.noCache)

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -29,12 +30,13 @@ const (
 	formatCSV         = "csv"
 	formatFclones     = "fclones"
 	formatFclonesJSON = "fclones-json"
+	formatHTML        = "html"
 )
 
 // formatFlag is the flag --format. text is for people, and the only one that leaves hashes out.
 func formatFlag(p *string) choice {
 	*p = formatText
-	return choice{p, []string{formatText, formatJSON, formatNDJSON, formatCSV, formatFclones, formatFclonesJSON}}
+	return choice{p, []string{formatText, formatJSON, formatNDJSON, formatCSV, formatHTML, formatFclones, formatFclonesJSON}}
 }
 
 // write writes the report to w in its format, a group at a time.
@@ -50,12 +52,14 @@ func (r *dupesReport) write(w io.Writer) error {
 		r.ndjson(b)
 	case formatCSV:
 		r.csv(b)
+	case formatHTML:
+		return r.page(context.Background(), w, &progress{})
 	case formatFclones:
 		writeFclonesText(b, r.fclonesHead(), r.fclonesGroups())
 	case formatFclonesJSON:
 		writeFclonesJSON(b, r.fclonesHead(), r.fclonesGroups())
 	default:
-		if r.quiet {
+		if r.quiet && (r.to == "" || r.to == "-") {
 			return nil
 		}
 		return r.text(w)
@@ -182,15 +186,19 @@ func (r *dupesReport) fclonesHead() fclonesHead {
 
 // output writes the report to where it goes: to standard output, or to a file that is there complete or not at all.
 func (r *dupesReport) output() error {
+	write := r.write
+	if r.draw != nil {
+		write = r.draw
+	}
 	if r.to == "" || r.to == "-" {
-		return r.write(r.out)
+		return write(r.out)
 	}
 	if err := r.reportFile(); err != nil {
 		return err
 	}
 	defer func(tty bool) { r.outTTY = tty }(r.outTTY)
 	r.outTTY = false
-	if err := writeWhole(r.to, r.write); err != nil {
+	if err := writeWhole(r.to, write); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
@@ -299,7 +307,7 @@ func (d *duping) formats() error {
 		f.format = formatJSON
 	}
 	d.json = f.format == formatJSON
-	d.find.Hash = f.format != formatText
+	d.find.Hash = f.format != formatText && f.format != formatHTML
 	if f.acts() && (!slices.Contains([]string{formatText, formatJSON}, f.format) || f.output != "") {
 		return usage("--format %s and --output are for reports; save one and act on it with --from, or use --json to be told of each file", f.format)
 	}

@@ -20,10 +20,11 @@ type dupesReport struct {
 	*app
 	found     *organizer.Duplicates
 	start     time.Time
-	format    string // one of those of --format
-	to        string // file for a report; "" or "-" for standard output
-	minCopies int    // copies of a content that were to stay
-	dir       string // working directory
+	format    string                  // one of those of --format
+	to        string                  // file for a report; "" or "-" for standard output
+	minCopies int                     // copies of a content that were to stay
+	dir       string                  // working directory
+	draw      func(w io.Writer) error // writes the report, if it is not about equal files
 }
 
 // How much of a report a terminal is given at once. -v shows all of it, and so does a pipe.

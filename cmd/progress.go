@@ -70,6 +70,20 @@ func (p *progress) compare(_, bytes, _, allBytes int64) {
 	}
 }
 
+func (p *progress) pictures(done, total int64) {
+	if p.due() {
+		p.begin("Looking at pictures", total)
+		p.bar.Set64(done)
+	}
+}
+
+func (p *progress) thumbnails(done, total int64) {
+	if p.due() {
+		p.begin("Drawing", total)
+		p.bar.Set64(done)
+	}
+}
+
 func (p *progress) move(total int64) func(files, bytes int64) {
 	return func(files, bytes int64) {
 		if p.due() {

@@ -300,12 +300,14 @@ func (r *runner) carryOne(ctx context.Context, s *journal.Step) error {
 	case journal.Write:
 		return r.write(s)
 	}
-	if err := r.check(s); err != nil {
-		return err
-	}
 	k, err := keeperOf(s)
 	if err != nil {
 		return err
+	}
+	if k == nil || r.undo { // else verify does all of it
+		if err := r.check(s); err != nil {
+			return err
+		}
 	}
 	var g *guard
 	if k != nil {

@@ -121,9 +121,9 @@ func listNames(path string) ([]string, error) {
 	return names, err
 }
 
-// folderCache keeps folders open. A run touches few folders at a time, but may touch a million in all: beyond its limit
-// the half that was not asked for longest is closed. So what get returns is to be used at once, beside at most a few
-// others, and got again later.
+// folderCache keeps folders open. A run touches few folders at a time, or hundreds if it deals with duplicates, but may touch
+// a million in all: beyond its limit the half that was not asked for longest is closed. So what get returns is to be used at
+// once, beside at most a few others, and got again later.
 type folderCache struct {
 	open  map[string]*cachedFolder
 	asked int64 // times that get was called
@@ -135,7 +135,7 @@ type cachedFolder struct {
 	asked int64 // when it was last asked for
 }
 
-func newFolderCache() *folderCache { return &folderCache{open: map[string]*cachedFolder{}, limit: 128} }
+func newFolderCache() *folderCache { return &folderCache{open: map[string]*cachedFolder{}, limit: 512} }
 
 func (c *folderCache) get(path string) (*folder, error) {
 	c.asked++

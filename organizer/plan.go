@@ -161,6 +161,7 @@ type Plan struct {
 	Labels     []string
 	Prune      []uint32       // folders of the tree to remove once empty, deepest first
 	SameAs     map[Ref]Ref    // duplicates and the file each equals
+	Similar    bool           // SameAs is of pictures that only look the same, as a person has seen: bytes are not compared
 	DupBytes   int64          // that the duplicates take
 	Mismatches []Mismatch     // shown to the person
 	Problems   []Problem      // files that cannot be moved as asked, and why
@@ -244,7 +245,8 @@ type planner struct {
 	unit     uint32
 	inBundle map[string]bool // folders that move with a page, and those below
 	pages    []page
-	sorted   int // moves before it have their units together
+	trashes  map[uint32]TrashDir // by folder of the tree
+	sorted   int                 // moves before it have their units together
 
 	// For plans by rules:
 	writing       []toWrite
@@ -277,7 +279,7 @@ func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy, ByRules: opt.Rules != nil,
 			policies: []policy{{}}, extras: map[uint32]*extra{}, wanted: map[Ref]bool{}, writes: map[string]*writing{}, typed: map[string]string{}},
 		opt: opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
-		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
+		byKind: map[uint16]uint32{}, inBundle: map[string]bool{}, trashes: map[uint32]TrashDir{},
 		tagged: map[tagged]*tagging{}, counters: map[*rules.Rule]int64{},
 	}
 }

@@ -60,6 +60,30 @@ type finder struct {
 	done struct{ files, bytes, allFiles, allBytes int64 }
 }
 
+func newFinder(ctx context.Context, folders []Folder, files []File, opt Options) *finder {
+	f := &finder{ctx: ctx, folders: folders, files: files, opt: opt, session: newSession(), volumes: map[uint64]*volume{}}
+	f.seed = f.session.session // without a cache, fingerprints need not outlive the run
+	return f
+}
+
+func (f *finder) find() (groups []Group, err error) {
+	f.candidates()
+	f.load()
+	f.start()
+	f.readAll()
+	if f.ctx.Err() == nil {
+		f.group()
+	}
+	if f.ctx.Err() == nil {
+		groups = f.groups()
+	}
+	f.save() // what was read before ctx ended as well
+	if err := f.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return groups, nil
+}
+
 // alias is another name of a candidate.
 type alias struct{ k, i int32 }
 
