@@ -57,7 +57,7 @@ var policy = map[string]struct {
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/images": {
-		outside: []string{"github.com/bep/imagemeta", "golang.org/x/image", "golang.org/x/sync"}, // how a picture is turned, formats, limits
+		outside: []string{"github.com/bep/imagemeta", "golang.org/x/image", "golang.org/x/sync"},                        // how a picture is turned, formats, limits
 		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // gets an io.ReaderAt
 	},
 	"forg/organizer/archive": {

@@ -134,7 +134,7 @@ const picturesCategory = "Images"
 // list lists the files that are pictures by their names, each file once.
 func (f *similarFinder) list() {
 	f.names = map[identityOn][]Ref{}
-	first := map[identityOn]bool{}
+	first := map[identityOn]int{} // where in f.pictures a file is, by the name that comes first
 	for r, file := range f.Tree.All() {
 		if file.Left != NotLeft || file.Size < max(f.opt.MinSize, 1) || f.opt.MaxSize > 0 && file.Size > f.opt.MaxSize {
 			continue
@@ -144,11 +144,14 @@ func (f *similarFinder) list() {
 			continue
 		}
 		id := identityOn{f.Tree.Dirs[f.Tree.DirOf(r)].Dev, file.Ino}
-		if file.Ino != 0 && first[id] {
+		if at, again := first[id]; again && file.Ino != 0 {
+			if known := &f.pictures[at].r; f.before(r, *known) {
+				r, *known = *known, r
+			}
 			f.names[id] = append(f.names[id], r)
 			continue
 		}
-		first[id] = true
+		first[id] = len(f.pictures)
 		f.pictures = append(f.pictures, candidatePicture{r: r})
 	}
 }
@@ -206,10 +209,18 @@ func (f *similarFinder) read(ctx context.Context) error {
 		if c := cmp.Or(cmp.Compare(pixels(b.print), pixels(a.print)), compareBool(a.print.Grey(), b.print.Grey()), cmp.Compare(fb.Size, fa.Size), cmp.Compare(fa.Mtime, fb.Mtime)); c != 0 {
 			return c
 		}
-		pa, pb := f.Tree.Path(a.r), f.Tree.Path(b.r)
-		return cmp.Or(cmp.Compare(len(pa), len(pb)), cmp.Compare(pa, pb))
+		if f.before(a.r, b.r) {
+			return -1
+		}
+		return 1
 	})
 	return nil
+}
+
+// before puts the shorter path first, of equally long ones the first by name.
+func (f *similarFinder) before(a, b Ref) bool {
+	pa, pb := f.Tree.Path(a), f.Tree.Path(b)
+	return cmp.Or(cmp.Compare(len(pa), len(pb)), cmp.Compare(pa, pb)) < 0
 }
 
 func pixels(p *images.Print) uint64 { return uint64(p.Width) * uint64(p.Height) }
