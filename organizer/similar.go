@@ -156,6 +156,17 @@ func (f *similarFinder) list() {
 	}
 }
 
+// unseen says in a person's words why a picture could not be looked at.
+func unseen(path string, err error) error {
+	switch {
+	case errors.Is(err, metadata.ErrDamaged):
+		return fmt.Errorf("look at %s: the picture is damaged or cut short", path)
+	case errors.Is(err, metadata.ErrLimit):
+		return fmt.Errorf("look at %s: the picture is too large", path)
+	}
+	return fmt.Errorf("look at %s: %w", path, cause(err))
+}
+
 // read makes the fingerprints, and sorts by how good the pictures are.
 func (f *similarFinder) read(ctx context.Context) error {
 	type outcome struct {
@@ -187,7 +198,7 @@ func (f *similarFinder) read(ctx context.Context) error {
 			f.Unsupported++
 		case o.err != nil:
 			path := f.Tree.Path(f.pictures[o.i].r)
-			f.Problems = append(f.Problems, Problem{path, o.err})
+			f.Problems = append(f.Problems, Problem{path, unseen(path, o.err)})
 		case o.print.Plain():
 			f.Plain++
 			f.Pictures++
