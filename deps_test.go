@@ -27,6 +27,7 @@ var policy = map[string]struct {
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
 			"github.com/spf13", "go.yaml.in/yaml/v3", // flags and configuration
 			"github.com/bmatcuk/doublestar/v4", // its error for a bad glob
+			"golang.org/x/sync",                // thumbnails side by side
 		},
 		not: offline,
 	},
@@ -57,7 +58,7 @@ var policy = map[string]struct {
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/images": {
-		outside: []string{"github.com/bep/imagemeta", "golang.org/x/image", "golang.org/x/sync"}, // how a picture is turned, formats, limits
+		outside: []string{"github.com/bep/imagemeta", "golang.org/x/image", "golang.org/x/sync"},                        // how a picture is turned, formats, limits
 		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // gets an io.ReaderAt
 	},
 	"forg/organizer/archive": {
