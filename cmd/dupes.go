@@ -14,6 +14,7 @@ import (
 	"forg/journal"
 	"forg/organizer"
 	"forg/organizer/dupes"
+	"forg/organizer/images"
 	"forg/rules"
 )
 
@@ -33,12 +34,18 @@ type dupesFlags struct {
 	maxDepth                      int
 	oneFileSystem, hidden, inside bool
 	noCache                       bool
+	format, output, from          string
+	interactive                   bool
+	similar                       string
+	threshold                     int
+	thresholdGiven, rotation      bool
+	chosen                        bool // --keep or --priority was given, and overrules what a report says
 }
 
 func (a *app) dupesCmd() *cobra.Command {
 	var f dupesFlags
 	c := &cobra.Command{
-		Use: "dupes PATH... [-- PROGRAM ARG...]", Short: "Find files that are there more than once",
+		Use: "dupes [PATH...] [-- PROGRAM ARG...]", Short: "Find files that are there more than once",
 		Long: help(`Finds files of equal content below each PATH, and folders of which all is in another folder too, and reports
 them: who could go, which copy would stay and why, and what the disk would gain. Nothing is changed.
 
@@ -48,9 +55,19 @@ program for each, with {path} and {keep} in its arguments replaced by the file a
 anything is done to a file its bytes are compared with that copy once more. All is in the journal before it is done, and
 "forg undo" takes it back, but for what a program did.
 
-Which copy stays: one in a folder of --reference before all, then one in the first folder of --priority that has one, then
-what --keep says, then the one with the shortest path. By default (auto) the oldest stays; but where a folder equals another in
-all that is in it, one of the two goes whole. Names of one file (hard links) are one file, and all of them go or none.
+Which copy stays: one in a folder of --reference before all, then one in the first folder of --priority that has
+one, then what --keep says, then the one with the shortest path. By default (auto) the oldest stays; but where a
+folder equals another in all that is in it, one of the two goes whole. Names of one file (hard links) are one file,
+and all of them go or none.
+
+A report can be saved (--format, --output) and acted on later: --from takes it for a list of candidates, looks at
+them and compares them afresh, tells what has changed since, and lets those stay that the report lets stay. It reads
+reports of fclones, fdupes and jdupes too, and --format fclones is for the commands of fclones. -i shows what would
+be dealt with on a full screen, to choose from.
+
+--similar images finds pictures that look alike instead: other sizes, formats, qualities, small changes. What looks
+alike is for a person to judge: --format html makes a page on which you see the pictures and choose what goes, and the
+selection that you save there is carried out by --from selection.json --action trash.
 
 Left alone: hidden files, links, unfinished downloads, system files, and files in projects, repositories and application
 bundles, which do not count as the copy that stays either. Empty files are no duplicates unless you say --empty.`,
@@ -60,13 +77,21 @@ bundles, which do not count as the copy that stays either. Empty files are no du
   forg dupes --action trash --reference ~/Pictures ~/Downloads     what is in ~/Pictures already
   forg dupes --action hardlink --min-size 1MB ~/Backups
   forg dupes --isolate ~/Laptop ~/Desktop                          only what is in both
+  forg dupes --similar images --format html --output similar.html ~/Pictures
+  forg dupes --from ~/Downloads/selection.json --action trash      what was chosen on that page
   forg dupes --json ~/Music | jq '.groups[].files[] | select(.keep | not) | .path'
+  forg dupes -i --action trash ~/Pictures
+  forg dupes --format csv --output dupes.csv ~/Pictures
+  forg dupes --from dupes.csv --action trash                       after a look at it
+  fclones group ~/Pictures | forg dupes --from - --action hardlink
   forg dupes --action exec ~/Mail -- ln -sfr {keep} {path}`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, words []string) error {
 			var paths []string
 			paths, f.argv = beforeDash(c, words)
-			if len(paths) == 0 {
+			f.thresholdGiven = c.Flags().Changed("threshold")
+			f.chosen = c.Flags().Changed("keep") || c.Flags().Changed("priority")
+			if len(paths) == 0 && f.from == "" {
 				return usage("%s: an argument is missing\nUsage: %s", c.CommandPath(), c.UseLine())
 			}
 			return a.dupes(c.Context(), paths, &f)
@@ -80,6 +105,10 @@ func (f *dupesFlags) register(fl *pflag.FlagSet) {
 	choiceVar(fl, &f.action, "action", "report", "what to do with superfluous files", "report", "trash", "hardlink", "symlink", "reflink", "folder", "exec")
 	fl.StringVar(&f.into, "into", "", "with --action folder: move them below this `dir`, under the paths that they have below PATH")
 	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "show what the action would do and change nothing")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "review what was found before anything is done")
+	fl.Var(formatFlag(&f.format), "format", "how a report looks; the last two are those of fclones, whose commands take them")
+	fl.StringVar(&f.output, "output", "", "write the report to `file` (- for standard output), complete or not at all")
+	fl.StringVar(&f.from, "from", "", "look only at the files in the report `file` (- for standard input) of forg, fclones, fdupes or jdupes, and compare them afresh")
 	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
 	choiceVar(fl, &f.keep, "keep", "auto", "which of equal files stays: by age, by length of path, by the order of the PATHs, or by nothing but --priority",
 		"auto", "oldest", "newest", "shortest", "longest", "first", "priority")
@@ -96,6 +125,9 @@ func (f *dupesFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.oneFileSystem, "one-file-system", false, "do not look into folders that other file systems are mounted on")
 	fl.BoolVar(&f.hidden, "hidden", false, "look at hidden files and folders too")
 	fl.BoolVar(&f.inside, "inside-projects", false, "files in projects, repositories and bundles are like any other")
+	choiceVar(fl, &f.similar, "similar", "", "find pictures that look alike instead of equal files", "images")
+	fl.IntVar(&f.threshold, "threshold", images.DefaultThreshold, fmt.Sprintf("with --similar: how far from the best of a group a picture may be, 0 to %d", images.MaxThreshold))
+	fl.BoolVar(&f.rotation, "rotation", false, "with --similar: pictures that are rotated or mirrored look alike too")
 	fl.BoolVar(&f.noCache, "no-cache", false, "read all files afresh, and remember nothing of them")
 }
 
@@ -136,7 +168,7 @@ func (a *app) newDuping(paths []string, f *dupesFlags) (*duping, error) {
 func (d *duping) options() (err error) {
 	f := d.flags
 	d.find = organizer.DuplicateOptions{Keep: organizer.Keep(f.keep), Isolate: f.isolate, Empty: f.empty, MinCopies: f.minCopies,
-		Projects: f.inside, Hash: d.json}
+		Projects: f.inside}
 	if d.find.MinSize, err = parseSize("min-size", f.minSize); err != nil {
 		return err
 	}
@@ -144,10 +176,24 @@ func (d *duping) options() (err error) {
 		return err
 	}
 	d.act = organizer.DuplicatePlanOptions{Action: organizer.DuplicateAction(f.action), Argv: f.argv}
+	if err := d.formats(); err != nil {
+		return err
+	}
+	if err := d.similarOptions(); err != nil {
+		return err
+	}
 	exec, folder := d.act.Action == organizer.DuplicatesExec, d.act.Action == organizer.DuplicatesFolder
 	switch {
 	case f.maxSize != "" && d.find.MaxSize < max(d.find.MinSize, 1):
 		return usage("--max-size %s: no file is that small and at least as large as --min-size", f.maxSize)
+	case f.interactive && !(d.inTTY && d.errTTY):
+		return usage("--interactive needs a terminal; use --dry-run to see what would be done, or save a report and act on it with --from")
+	case f.interactive && !f.acts():
+		return usage("--interactive needs something to do with what you choose: give an --action")
+	case f.interactive && f.from == "-":
+		return usage("--from - and --interactive both read standard input: save the report to a file")
+	case f.from != "" && (f.maxDepth != 0 || f.oneFileSystem):
+		return usage("--max-depth and --one-file-system are for walks, and --from is a list of files")
 	case f.minCopies < 1:
 		return usage("--min-copies %d: at least one copy stays", f.minCopies)
 	case f.maxDepth < 0:
@@ -227,7 +273,7 @@ func (d *duping) contradictions() error {
 		}
 	}
 	for _, p := range d.find.Priority {
-		if !slices.ContainsFunc(slices.Concat(given, d.find.Reference), func(r string) bool { return holds(r, p) || holds(p, r) }) {
+		if d.flags.from == "" && !slices.ContainsFunc(slices.Concat(given, d.find.Reference), func(r string) bool { return holds(r, p) || holds(p, r) }) {
 			return usage("--priority %s: no PATH has anything to do with it", d.tilde(p))
 		}
 	}
@@ -283,6 +329,15 @@ func sameFolder(a, b string) bool {
 // run finds duplicates and reports them or deals with them.
 func (d *duping) run(ctx context.Context) error {
 	f, start := d.flags, d.now()
+	if f.from != "" {
+		s, err := d.selection()
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			return d.selectionRun(ctx, s, start)
+		}
+	}
 	acts := f.acts() && !f.dryRun
 	var j *journal.Journal
 	if acts {
@@ -299,9 +354,16 @@ func (d *duping) run(ctx context.Context) error {
 	}
 	bar := d.newProgress()
 	defer bar.done()
-	tree, err := d.scan(ctx, bar)
+	look := d.scan
+	if f.from != "" {
+		look = d.listed
+	}
+	tree, err := look(ctx, bar)
 	if err != nil {
 		return err
+	}
+	if f.similar != "" {
+		return d.similarRun(ctx, tree, bar, start)
 	}
 	var done func()
 	d.find.Cache, done = d.hashCache(f.noCache)
@@ -312,9 +374,16 @@ func (d *duping) run(ctx context.Context) error {
 		return err
 	}
 	bar.done()
-	report := &dupesReport{app: d.app, found: found, start: start}
+	dir, _ := os.Getwd() // only told, so it may be unknown
+	report := &dupesReport{app: d.app, found: found, start: start, format: f.format, to: f.output, minCopies: f.minCopies, dir: dir}
 	if !f.acts() {
 		return report.print()
+	}
+	if f.interactive && len(found.Groups) > 0 {
+		if report.found, err = d.reviewDuplicates(found); err != nil || report.found == nil {
+			return err
+		}
+		found, report.start = report.found, d.now() // what the person took is not the program's time
 	}
 	d.act.Trash, d.act.Now = d.findTrash(), d.now()
 	plan, err := organizer.PlanDuplicates(ctx, found, rules.Builtin(), d.act)

@@ -105,7 +105,7 @@ func TestFclonesFormats(t *testing.T) {
 		at := 0
 		for i, g := range groups {
 			for k, path := range g.Paths {
-				if got, want := found.files[at], (candidate{path, int32(i), k == 0, g.Size}); got != want {
+				if got, want := found.files[at], (candidate{path, int32(i), int32(at), k == 0, g.Size}); got != want {
 					t.Errorf("%s: read %+v, want %+v", c.name, got, want)
 				}
 				at++

@@ -3,16 +3,22 @@ package cmd
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+
+	"forg/organizer"
+	"forg/rules"
 )
 
 // candidates is what a saved report lists: files that may be equal. Nothing else that a report says is believed, and not
@@ -26,6 +32,7 @@ type candidates struct {
 type candidate struct {
 	path  string // absolute and clean
 	group int32
+	place int32 // in the report
 	keep  bool  // the report says that it stays
 	size  int64 // bytes that the report tells of, -1 if it does not
 }
@@ -124,7 +131,7 @@ func (p *reportParser) add(group int32, path string, keep bool, size int64) erro
 		return nil
 	}
 	p.seen[path] = true
-	p.found.files = append(p.found.files, candidate{path, group, keep, size})
+	p.found.files = append(p.found.files, candidate{path, group, int32(len(p.found.files)), keep, size})
 	p.found.marked = p.found.marked || keep
 	return nil
 }
@@ -537,4 +544,142 @@ func (p *reportParser) list(r io.Reader) error {
 		}
 		return p.add(group, line, false, size)
 	})
+}
+
+// listed looks at the files of a saved report, and at nothing else. With PATHs it takes those below them.
+func (d *duping) listed(ctx context.Context, bar *progress) (*organizer.Tree, error) {
+	f := d.flags
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("--from: %w", err)
+	}
+	in, name := d.in, "standard input"
+	if f.from != "-" {
+		file, err := os.Open(f.from)
+		if err != nil {
+			return nil, fmt.Errorf("--from: %w", err)
+		}
+		defer file.Close()
+		in, name = file, f.from
+	}
+	found, err := readCandidates(in, dir)
+	if errors.Is(err, errReport) {
+		return nil, &exitError{exitUsage, fmt.Errorf("--from %s: %w", name, err)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--from %s: %w", name, err)
+	}
+	problems := d.resolveListed(found)
+	slices.SortStableFunc(found.files, func(a, b candidate) int { return strings.Compare(a.path, b.path) })
+	paths := make([]string, len(found.files))
+	for i := range found.files {
+		paths[i] = found.files[i].path
+	}
+	root := commonFolder(paths)
+	opt := organizer.ScanOptions{Only: paths, LookAbove: true, Hidden: true, Include: f.include, Exclude: f.exclude, Now: d.now(), Projects: true,
+		VersionControl: !f.inside, Changed: true, Progress: bar.scan}
+	if len(d.dirs) > 0 {
+		root = d.dirs[0]
+	}
+	tree := &organizer.Tree{Roots: []string{root}}
+	if len(paths) > 0 {
+		if tree, err = organizer.Scan(ctx, root, rules.Builtin(), opt); err != nil && ctx.Err() == nil && tree == nil {
+			tree = &organizer.Tree{Roots: []string{root}, Problems: []organizer.Problem{{Path: root, Err: err}}}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	if tree.Roots = d.roots; len(d.dirs)+len(d.files) == 0 {
+		tree.Roots = append([]string{root}, d.roots...)
+	}
+	tree.Problems = append(tree.Problems, problems...)
+	d.find.Listed = f.listing(tree, found)
+	d.find.Empty = true // what a report lists, somebody asked for
+	return tree, nil
+}
+
+// resolveListed resolves the links in the folders of what a report lists, and leaves out what is not below a PATH or
+// cannot be looked at, which it returns.
+func (d *duping) resolveListed(found *candidates) []organizer.Problem {
+	var problems []organizer.Problem
+	type folder struct {
+		path string
+		err  error
+		out  bool
+	}
+	folders := map[string]*folder{}
+	seen := make(map[string]bool, len(found.files))
+	kept := found.files[:0]
+	for _, c := range found.files {
+		typed, name := filepath.Split(c.path)
+		at := folders[typed]
+		if at == nil {
+			at = &folder{}
+			at.path, at.err = organizer.ResolveDir(typed)
+			at.out = at.err == nil && len(d.dirs) > 0 && !slices.ContainsFunc(d.dirs, func(root string) bool { return holds(root, at.path) })
+			folders[typed] = at
+		}
+		if at.err != nil {
+			problems = append(problems, organizer.Problem{Path: c.path, Err: fmt.Errorf("look at %s: %w", c.path, at.err)})
+			continue
+		}
+		c.path = filepath.Join(at.path, name)
+		if (at.out && !slices.Contains(d.files, c.path)) || seen[c.path] {
+			continue
+		}
+		seen[c.path] = true
+		kept = append(kept, c)
+	}
+	found.files = kept
+	return problems
+}
+
+// listing is where the report has the files of the tree. Those that have another size than the report says have changed,
+// and are left alone.
+func (f *dupesFlags) listing(tree *organizer.Tree, found *candidates) func(organizer.Ref) organizer.Listing {
+	places := make(map[organizer.Ref]organizer.Listing, len(found.files))
+	index := make(map[string]*candidate, len(found.files))
+	for i := range found.files {
+		index[found.files[i].path] = &found.files[i]
+	}
+	for r, file := range tree.All() {
+		path := tree.Path(r)
+		c := index[path]
+		if c == nil {
+			continue
+		}
+		if c.size >= 0 && c.size != file.Size && file.Left == organizer.NotLeft {
+			file.Left = organizer.LeftChanged
+			tree.Left[organizer.LeftChanged]++
+			tree.Problems = append(tree.Problems, organizer.Problem{Path: path,
+				Err: fmt.Errorf("%s: it has changed since the report was made: it had %d bytes and has %d", path, c.size, file.Size)})
+		}
+		at := organizer.Listing{Group: c.group}
+		if c.keep && !f.chosen {
+			at.Stays = c.place + 1
+		}
+		places[r] = at
+	}
+	return func(r organizer.Ref) organizer.Listing { return places[r] }
+}
+
+// commonFolder is the deepest folder that all paths lie in; of paths on several volumes it is the first one's folder.
+func commonFolder(paths []string) string {
+	if len(paths) == 0 {
+		return "."
+	}
+	common := filepath.Dir(paths[0])
+	for _, p := range paths[1:] {
+		for up := common; ; up = filepath.Dir(up) {
+			if holds(up, p) {
+				common = up
+				break
+			}
+			if filepath.Dir(up) == up {
+				break
+			}
+		}
+	}
+	return common
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -17,8 +18,13 @@ import (
 // dupesReport tells which files are superfluous, and what was done with them.
 type dupesReport struct {
 	*app
-	found *organizer.Duplicates
-	start time.Time
+	found     *organizer.Duplicates
+	start     time.Time
+	format    string                  // one of those of --format
+	to        string                  // file for a report; "" or "-" for standard output
+	minCopies int                     // copies of a content that were to stay
+	dir       string                  // working directory
+	draw      func(w io.Writer) error // writes the report, if it is not about equal files
 }
 
 // How much of a report a terminal is given at once. -v shows all of it, and so does a pipe.
@@ -30,17 +36,8 @@ const (
 
 // print reports what was found.
 func (r *dupesReport) print() error {
-	if r.json {
-		o := newObject(r.out)
-		r.groups(o)
-		r.totals(o, nil, nil)
-		if err := o.close(); err != nil {
-			return err
-		}
-	} else if !r.quiet {
-		if err := r.text(); err != nil {
-			return err
-		}
+	if err := r.output(); err != nil {
+		return err
 	}
 	all := r.problems(nil, nil)
 	for _, p := range all {
@@ -66,8 +63,8 @@ func (r *dupesReport) problems(plan *organizer.Plan, res *organizer.Result) []or
 	return all
 }
 
-func (r *dupesReport) text() error {
-	w := bufio.NewWriter(r.out)
+func (r *dupesReport) text(out io.Writer) error {
+	w := bufio.NewWriter(out)
 	d := r.found
 	all := r.verbose || !r.outTTY
 	r.folders(w, all)
@@ -177,6 +174,8 @@ func (r *dupesReport) group(w *bufio.Writer, g *organizer.DuplicateGroup, all bo
 			fmt.Fprintf(w, "          %s\n", path)
 		case c.Role == organizer.Superfluous:
 			fmt.Fprintf(w, "          %s\n", path+r.paint(dim, "  another name of "+r.tilde(r.found.Tree.Path(g.Files[c.Same].File))))
+		case c.Role == organizer.Kept && r.minCopies == 1:
+			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  kept in the report"))
 		default:
 			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  "+roleText(c.Role)))
 		}
@@ -354,6 +353,13 @@ func (r *dupesReport) act(ctx context.Context, j *journal.Journal, plan *organiz
 }
 
 func (r *dupesReport) summary(plan *organizer.Plan, res *organizer.Result, opt organizer.DuplicatePlanOptions, err error) {
+	defer func() {
+		for reason, n := range plan.Left {
+			if n > 0 {
+				fmt.Fprintf(r.out, "Left alone: %s.\n", leftText(organizer.Reason(reason), n))
+			}
+		}
+	}()
 	if res.Moved == 0 {
 		if err == nil && len(res.Problems) == 0 && len(plan.Problems) == 0 {
 			fmt.Fprintln(r.out, "Nothing to do.")
@@ -365,9 +371,6 @@ func (r *dupesReport) summary(plan *organizer.Plan, res *organizer.Result, opt o
 		verb = "was"
 	}
 	fmt.Fprintf(r.out, "%s, %s, %s %s, in %s.\n", filesText(res.Moved), bytesText(res.Bytes), verb, r.done(opt), durationText(r.now().Sub(r.start)))
-	if n := int64(len(plan.SameAs)); res.Skipped > 0 && n > res.Moved {
-		fmt.Fprintf(r.out, "Left alone: %s.\n", filesText(n-res.Moved))
-	}
 	switch opt.Action {
 	case organizer.DuplicatesTrash, organizer.DuplicatesHardlink, organizer.DuplicatesSymlink:
 		fmt.Fprintln(r.out, "The disk gains the room when the trash is emptied; until then undo brings all of it back.")

@@ -415,7 +415,11 @@ func (r *organizeReport) tree() {
 				if r.would != "" {
 					equal = r.tilde(r.plan.Tree.Path(original))
 				}
-				line += r.paint(yellow, "  same as "+equal+there)
+				is := "  same as "
+				if r.plan.Similar {
+					is = "  looks like "
+				}
+				line += r.paint(yellow, is+equal+there)
 			}
 			if note := r.plan.Note(m); note != "" {
 				line += r.paint(dim, "  "+show(note))

@@ -158,6 +158,7 @@ type keeperMeta struct {
 	Ino       uint64 `json:"ino,omitempty"`
 	Born      int64  `json:"born,omitempty"`
 	Mtime     int64  `json:"mtime,omitempty"`
+	Similar   bool   `json:"similar,omitempty"` // it need not have the same bytes: a person has seen that it looks the same
 }
 
 func (m *keeperMeta) path() string {

@@ -106,9 +106,9 @@ func (d *Duplicates) Revised(group *DuplicateGroup, first int, stays func(i int)
 			order = append(order, i)
 		}
 	}
-	stay := make([]bool, n) // by the first name of a file
-	names := make([]int, n)
+	stay, pinned, names := make([]bool, n), make([]bool, n), make([]int, n) // by the first name of a file
 	for i, c := range group.Files {
+		pinned[c.Same] = pinned[c.Same] || c.pinned != Kept
 		stay[c.Same] = stay[c.Same] || stays(i) || c.pinned != Kept || i == first
 		names[c.Same]++
 	}
@@ -128,7 +128,7 @@ func (d *Duplicates) Revised(group *DuplicateGroup, first int, stays func(i int)
 			c.Role = Kept
 		case c.pinned != Kept:
 			c.Role = c.pinned
-		case again || d.pinnedName(group, c.Same):
+		case again || pinned[c.Same]: // another of its names is why it stays
 			c.Role = Linked
 		case c.Role == Superfluous || c.Role == Linked:
 			c.Role = Kept
@@ -154,20 +154,16 @@ func (d *Duplicates) Revised(group *DuplicateGroup, first int, stays func(i int)
 	return g
 }
 
-// pinnedName reports whether a file, given by the index of its first name, has a name that may not be touched.
-func (d *Duplicates) pinnedName(group *DuplicateGroup, first int32) bool {
-	return slices.ContainsFunc(group.Files, func(c Copy) bool { return c.Same == first && c.pinned != Kept })
-}
-
 // CanLead reports whether the others may be compared with file i of a group, so that it is the copy that stays: one in a
 // project does not count as that.
 func (d *Duplicates) CanLead(group *DuplicateGroup, i int) bool {
 	return i >= 0 && i < len(group.Files) && group.Files[i].pinned != Protected
 }
 
-// CanGo reports whether file i of a group may be superfluous, if another one stays.
+// CanGo reports whether file i of a group may be superfluous, if another one stays: none of its names lies where nothing may
+// be touched.
 func (d *Duplicates) CanGo(group *DuplicateGroup, i int) bool {
-	return !d.pinnedName(group, group.Files[i].Same)
+	return !slices.ContainsFunc(group.Files, func(c Copy) bool { return c.Same == group.Files[i].Same && c.pinned != Kept })
 }
 
 // With is d with other groups, such as those that Revised has made of its own. Groups without superfluous files are left out.

@@ -33,10 +33,18 @@ func PlanDuplicates(ctx context.Context, d *Duplicates, set *rules.Set, opt Dupl
 			return nil, err
 		}
 		g := &d.Groups[i]
-		keeper := g.Files[0].File
+		near := opt.Action == DuplicatesHardlink || opt.Action == DuplicatesReflink
 		for k, c := range g.Files {
 			if c.Role != Superfluous || int(c.Same) != k {
 				continue
+			}
+			keeper := g.Files[0].File
+			if near {
+				// One file of each file system stays, since those of others cannot be linked to it.
+				if keeper = p.nearest(g, c.File); keeper == c.File {
+					p.leave(c.File, LeftElsewhere)
+					continue
+				}
 			}
 			var names []Ref
 			for _, other := range g.Files[k:] {
@@ -48,6 +56,23 @@ func PlanDuplicates(ctx context.Context, d *Duplicates, set *rules.Set, opt Dupl
 		}
 	}
 	return p.resolve()
+}
+
+// nearest is the file of the file system of r that the others there are linked to: one that stays or, if there is none, the
+// first.
+func (p *planner) nearest(g *DuplicateGroup, r Ref) Ref {
+	dev := func(r Ref) uint64 { return p.Tree.Dirs[p.Tree.DirOf(r)].Dev }
+	near, found := r, false
+	for _, c := range g.Files {
+		switch {
+		case dev(c.File) != dev(r):
+		case c.Role == Kept || c.Role == Reference:
+			return c.File
+		case c.Role == Superfluous && !found:
+			near, found = c.File, true
+		}
+	}
+	return near
 }
 
 // planDuplicate plans what becomes of a file, which has these names, or tells why it must stay.

@@ -180,6 +180,11 @@ type duplicateFinder struct {
 	contents []equalFiles
 	classes  [][]int32 // per chunk and file, 1 + index in contents; 0 where a file equals no other
 	criteria []criterion
+	scratch  struct { // of units
+		order []int32
+		of    []int
+		units []unit
+	}
 }
 
 // duplicatePlace is what the place of a folder says about the files in it.
@@ -193,10 +198,11 @@ type duplicatePlace struct {
 
 // equalFiles are the files of one content.
 type equalFiles struct {
-	size int64
-	hash [32]byte
-	refs []Ref
-	same []int32 // as in dupes.Group
+	size   int64
+	hash   [32]byte
+	refs   []Ref
+	same   []int32 // as in dupes.Group
+	joined bool    // some of them are not their own first
 	// What judge decided:
 	copies    []Copy // in order, with their roles; nil if none is superfluous
 	why       string
@@ -279,7 +285,7 @@ func (f *duplicateFinder) order() []criterion {
 	if f.opt.Keep != KeepFirst {
 		list = append(list, criterion{"shortest path", func(a, b Ref) int { return cmp.Compare(length(a), length(b)) }})
 	}
-	return append(list, criterion{"first by name", func(a, b Ref) int { return strings.Compare(t.Path(a), t.Path(b)) }})
+	return append(list, criterion{"first by name", t.comparePaths})
 }
 
 // compareBool puts false before true.
@@ -300,6 +306,19 @@ func (f *duplicateFinder) rankRefs(a, b Ref) int {
 		}
 	}
 	return compareRefs(a, b)
+}
+
+// comparePaths orders files by their paths, which are rarely needed for it.
+func (t *Tree) comparePaths(a, b Ref) int {
+	x, y := t.DirOf(a), t.DirOf(b)
+	if x == y {
+		return strings.Compare(t.Name(a), t.Name(b))
+	}
+	p, q := t.Dirs[x].Path, t.Dirs[y].Path
+	if n := min(len(p), len(q)); p[:n] != q[:n] {
+		return strings.Compare(p, q)
+	}
+	return strings.Compare(t.Path(a), t.Path(b))
 }
 
 func compareRefs(a, b Ref) int {
@@ -375,6 +394,9 @@ func (f *duplicateFinder) take(c equalFiles) {
 	if len(f.opt.Reference) > 0 && !slices.ContainsFunc(c.refs, func(r Ref) bool { return f.places[f.Tree.DirOf(r)].reference }) {
 		return
 	}
+	for i, first := range c.same {
+		c.joined = c.joined || int(first) != i
+	}
 	f.contents = append(f.contents, c)
 	for _, r := range c.refs {
 		f.setClass(r, int32(len(f.contents)))
@@ -426,21 +448,28 @@ type unit struct {
 	role      Role
 }
 
-// units puts the names of a content into the order in which they would be chosen to stay, and says which are one file.
+// units puts the names of a content into the order in which they would be chosen to stay, and says which are one file. What
+// it returns is good until it is called again.
 func (f *duplicateFinder) units(c *equalFiles) (order []int32, of []int, units []unit) {
-	order, of = make([]int32, len(c.refs)), make([]int, len(c.refs))
-	for i := range order {
-		order[i] = int32(i)
+	order, of, units = f.scratch.order[:0], f.scratch.of[:0], f.scratch.units[:0]
+	for i := range c.refs {
+		order, of = append(order, int32(i)), append(of, 0)
 	}
 	slices.SortFunc(order, func(a, b int32) int { return f.rankRefs(c.refs[a], c.refs[b]) })
-	byInode := make(map[identityOn]int, len(order))
+	var byInode map[identityOn]int
+	if c.joined {
+		byInode = make(map[identityOn]int, len(order))
+	}
 	for k, at := range order {
 		p := &f.places[f.Tree.DirOf(c.refs[at])]
-		id := f.inode(c.refs[at])
-		u, known := byInode[id]
-		if !known || id.ino == 0 { // without inodes each name is a file
-			u = len(units)
-			byInode[id] = u
+		u, known := len(units), false
+		if id := f.inode(c.refs[at]); c.joined && id.ino != 0 { // without inodes each name is a file
+			if u, known = byInode[id]; !known {
+				u = len(units)
+				byInode[id] = u
+			}
+		}
+		if !known {
 			units = append(units, unit{first: k, share: c.same[at]})
 		}
 		of[k] = u
@@ -452,6 +481,7 @@ func (f *duplicateFinder) units(c *equalFiles) (order []int32, of []int, units [
 			units[u].roots = append(units[u].roots, p.root)
 		}
 	}
+	f.scratch.order, f.scratch.of, f.scratch.units = order, of, units
 	return order, of, units
 }
 
@@ -464,10 +494,19 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 		c.protected = int64(len(units) - 1)
 		return
 	}
-	blocks, roots, kept := map[int32]bool{}, map[int32]bool{}, 0 // of files that stay
+	var blocks, roots map[int32]bool // of files that stay, where that matters
+	if c.joined {
+		blocks = map[int32]bool{}
+	}
+	if f.opt.Isolate {
+		roots = map[int32]bool{}
+	}
+	kept := 0
 	keep := func(u *unit, role Role) {
 		u.role = role
-		blocks[u.share] = true
+		if c.joined {
+			blocks[u.share] = true
+		}
 		for _, r := range u.roots {
 			roots[r] = true
 		}
@@ -524,8 +563,9 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 	for i := range units {
 		u := &units[i]
 		if u.role == Superfluous && !blocks[u.share] && u.names >= int(f.Tree.File(c.copies[u.first].File).Nlink) {
-			blocks[u.share] = true // several that share blocks are won once
-			c.wasted += c.size
+			if c.wasted += c.size; c.joined {
+				blocks[u.share] = true // several that share blocks are won once
+			}
 		}
 	}
 	goes := c.copies[slices.IndexFunc(c.copies, func(o Copy) bool { return o.Role == Superfluous })].File
@@ -552,8 +592,10 @@ func (f *duplicateFinder) collect() {
 		f.Wasted += g.Wasted
 	}
 	slices.SortFunc(f.Groups, func(a, b DuplicateGroup) int {
-		return cmp.Or(cmp.Compare(b.Wasted, a.Wasted), cmp.Compare(b.Size, a.Size),
-			strings.Compare(f.Tree.Path(a.Files[0].File), f.Tree.Path(b.Files[0].File)))
+		if c := cmp.Or(cmp.Compare(b.Wasted, a.Wasted), cmp.Compare(b.Size, a.Size)); c != 0 {
+			return c
+		}
+		return f.Tree.comparePaths(a.Files[0].File, b.Files[0].File)
 	})
 	f.sortFolders()
 }

@@ -161,6 +161,7 @@ type Plan struct {
 	Labels     []string
 	Prune      []uint32       // folders of the tree to remove once empty, deepest first
 	SameAs     map[Ref]Ref    // duplicates and the file each equals
+	Similar    bool           // SameAs is of pictures that only look the same, as a person has seen: bytes are not compared
 	DupBytes   int64          // that the duplicates take
 	Mismatches []Mismatch     // shown to the person
 	Problems   []Problem      // files that cannot be moved as asked, and why

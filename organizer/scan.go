@@ -212,10 +212,11 @@ type ScanOptions struct {
 	// Leave, when not nil, reports whether the folder at a path is one that rules put files in, and Enter whether any rule
 	// looks into it.
 	Leave, Enter func(path string) bool
-	// Only, when not nil, is the list of files to take; nothing else is looked at, besides the folders above them for what
-	// makes those projects, if Projects is set.
-	Only     []string
-	Projects bool // descend into projects and bundles too
+	// Only, when not nil, is the list of files to take; nothing else is looked at. LookAbove says that no person has named
+	// them: then the folders above them are looked at for what makes those projects, bundles, and stores of version control.
+	Only      []string
+	LookAbove bool
+	Projects  bool // descend into projects and bundles too
 	// VersionControl keeps a scan that enters projects out of what version control systems store in them.
 	VersionControl bool
 	OneFileSystem  bool // do not descend into folders that other file systems are mounted on
@@ -716,10 +717,10 @@ func (s *scanner) listed(ctx context.Context, paths []string) {
 					continue
 				}
 				at = &place{dir: d, names: map[string]bool{}}
-				if s.opt.Projects {
+				if s.opt.LookAbove {
 					d.Project = s.inProject(w, real, projects)
 				}
-				if s.opt.VersionControl && s.inVersionControl(real) {
+				if s.opt.LookAbove && s.opt.VersionControl && s.inVersionControl(real) {
 					at.left = LeftVersionControl
 				}
 				opened, places[real] = at, at

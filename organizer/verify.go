@@ -40,8 +40,9 @@ func (g *guard) release() {
 }
 
 // verify makes sure, right before a step acts on a duplicate, that it and the file that stays are the ones that were found
-// and, if bytes says so, that they are the same byte by byte; who else may do so compares them itself. What is closed, gone
-// or replaced since the plan was made is an error, and nothing was changed.
+// and, if bytes says so, that they are the same byte by byte; who else may do so compares them itself. Of pictures that a
+// person has found to look the same, the bytes are not compared. What is closed, gone or replaced since the plan was made is
+// an error, and nothing was changed.
 func (r *runner) verify(ctx context.Context, s *journal.Step, k *keeperMeta, bytes bool) (_ *guard, err error) {
 	if k.Ino != 0 && r.removed[inode{k.Ino, k.Born}] {
 		return nil, fmt.Errorf("%w: %s", errLast, k.path())
@@ -96,6 +97,8 @@ func (r *runner) verify(ctx context.Context, s *journal.Step, k *keeperMeta, byt
 		return nil, fmt.Errorf("%w: %s", errKeeper, k.path())
 	case g.was.Ino == g.stays.Ino && g.was.Dev == g.stays.Dev:
 		return nil, errOneFile
+	case k.Similar:
+		return g, nil
 	case g.was.Size != g.stays.Size:
 		return nil, errDiffers
 	}

@@ -22,6 +22,7 @@ type Format struct {
 	Version     int           // must grow with each change of Schema
 	Schema      string        // statements that make an empty cache
 	Wait        time.Duration // for others that use the file, before it is said to be busy
+	PageBytes   int           // of a new file, a power of two; 0 for 4096
 	// Careless leaves it to the system when to write to the disk, so that a power cut may damage the file: for caches that
 	// find out of each entry whether it is what they wrote.
 	Careless bool
@@ -68,7 +69,7 @@ func open(path string, format Format) (*DB, error) {
 		synchronous = "OFF"
 	}
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: fmt.Sprintf(
-		"_pragma=busy_timeout(%d)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(%s)&_txlock=immediate", format.Wait.Milliseconds(), synchronous)}
+		"_pragma=page_size(%d)&_pragma=busy_timeout(%d)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(%s)&_txlock=immediate", max(format.PageBytes, 4096), format.Wait.Milliseconds(), synchronous)}
 	if !strings.HasPrefix(u.Path, "/") { // C:/...
 		u.Path = "/" + u.Path
 	}

@@ -43,7 +43,7 @@ const (
 )
 
 // A folder's files are one blob: a row for each would take ten times as long.
-var cacheFormat = cachedb.Format{Application: 0x666f7264 /* "ford" */, Version: 1, Wait: time.Second, Careless: true, Schema: `
+var cacheFormat = cachedb.Format{Application: 0x666f7264 /* "ford" */, Version: 1, Wait: time.Second, Careless: true, PageBytes: 16 << 10, Schema: `
 	CREATE TABLE folders (
 		dev INTEGER NOT NULL, ino INTEGER NOT NULL, seen INTEGER NOT NULL, files BLOB NOT NULL,
 		PRIMARY KEY (dev, ino)
@@ -78,11 +78,12 @@ func secret(db *cachedb.DB) (uint64, error) {
 		return seed, err
 	}
 	seed, err := ask()
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && len(seed) != 8 {
 		fresh := make([]byte, 8)
 		rand.Read(fresh) // never fails
 		// Another process may have been faster: then that one's holds.
-		if _, err := db.Exec(`INSERT OR IGNORE INTO secret (only, seed) VALUES (1, ?)`, fresh); err != nil {
+		if _, err := db.Exec(`INSERT INTO secret (only, seed) VALUES (1, ?)
+			ON CONFLICT (only) DO UPDATE SET seed = excluded.seed WHERE length(secret.seed) <> 8`, fresh); err != nil {
 			return 0, err
 		}
 		seed, err = ask()

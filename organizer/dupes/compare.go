@@ -251,12 +251,23 @@ func (c *comparer) lockstep(ks []int32) (parts [][]int32, err error) {
 		states = append(states, state{slices.Clone(all), 0})
 	}
 	cold := false
+	sparse := !slices.ContainsFunc(all, func(m member) bool { return !m.sparse(size) })
 	for len(states) > 0 {
 		s := states[len(states)-1]
 		states = states[:len(states)-1]
 		for len(s.same) > 1 && s.off < size {
 			if f.ctx.Err() != nil {
 				return nil, nil
+			}
+			if sparse { // where none has anything they agree
+				next := size
+				for _, m := range s.same {
+					next = min(next, m.data(s.off, size))
+				}
+				c.compared((next - s.off) * int64(len(s.same)))
+				if s.off = next; s.off >= size {
+					break
+				}
 			}
 			n := min(chunk, size-s.off)
 			if s.off == 0 {
@@ -339,7 +350,7 @@ func (f file) fill(buf []byte, off int64) (waited bool, err error) {
 func (c *comparer) open(k int32) (file, error) {
 	f := c.f
 	in := f.file(k).Folder
-	if err := openFolder(&f.folders[in], f.volume(in), &c.dir); err != nil {
+	if err := openFolder(&f.folders[in], f.volume(in), &c.dir, 1); err != nil {
 		return file{}, err
 	}
 	defer c.dir.close()

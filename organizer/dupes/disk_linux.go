@@ -31,39 +31,36 @@ func newVolume(path string) *volume {
 	return v
 }
 
-// folder is an open folder, read by one goroutine.
+// folder is a folder, open or not, whose files one goroutine reads. Whether a file is the one that the scan saw, wherever
+// the path leads by now, its identity tells.
 type folder struct {
-	fd    int
-	vol   *volume
-	atime int    // O_NOATIME, until it is not allowed
-	name  []byte // of the file to open, with a NUL
+	fd     int
+	vol    *volume
+	atime  int    // O_NOATIME, until it is not allowed
+	name   []byte // of the file to open, with a NUL
+	prefix int    // how much of name is the path of the folder, because that is not open
 }
 
-func openFolder(at *Folder, vol *volume, d *folder) error {
+// openFolder prepares d to open so many files of a folder. The folder itself is opened if that pays.
+func openFolder(at *Folder, vol *volume, d *folder, files int) error {
+	*d = folder{fd: unix.AT_FDCWD, vol: vol, atime: unix.O_NOATIME, name: append(d.name[:0], at.Path...)}
+	if files < 3 && len(at.Path)+256 < unix.PathMax {
+		d.name = append(d.name, '/')
+		d.prefix = len(d.name)
+		return nil
+	}
+	d.name = append(d.name, 0)
+	var err error
 	// O_NOATIME keeps the times of access as they are; only owners may ask for it.
-	flags := unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retry(func() (int, error) { return unix.Open(at.Path, flags|unix.O_NOATIME, 0) })
-	if err == unix.EPERM {
-		fd, err = retry(func() (int, error) { return unix.Open(at.Path, flags, 0) })
-	}
-	if err != nil {
-		return err
-	}
-	d.fd, d.vol, d.atime = fd, vol, unix.O_NOATIME
-	var id identity
-	var kind uint16
-	if err := statx(d.fd, vol.local, &id, &kind); err == nil && id.ino != at.Ino && at.Ino != 0 {
-		err = errFolder
-		d.close()
-		return err
-	} else if err != nil {
-		d.close()
-		return err
-	}
-	return nil
+	d.fd, err = d.openName(unix.O_DIRECTORY)
+	return err
 }
 
-func (d *folder) close() { unix.Close(d.fd) }
+func (d *folder) close() {
+	if d.prefix == 0 {
+		file{d.fd, d.vol}.close()
+	}
+}
 
 func retry(f func() (int, error)) (int, error) {
 	for {
@@ -81,23 +78,31 @@ type file struct {
 
 // open never waits, nor follows: what was a file may be a FIFO or a link by now.
 func (d *folder) open(name string) (file, error) {
-	d.name = append(append(d.name[:0], name...), 0)
+	d.name = append(append(d.name[:d.prefix], name...), 0)
+	fd, err := d.openName(unix.O_NONBLOCK)
+	return file{fd, d.vol}, err
+}
+
+func (d *folder) openName(more int) (int, error) {
 	for {
-		flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_LARGEFILE | d.atime
+		flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_LARGEFILE | d.atime | more
+		name := unsafe.Pointer(&d.name[0])
 		var fd uintptr
 		var errno syscall.Errno
 		if d.vol.local { // to tell Go's scheduler of a call that is over soon costs a sixth of all that is done here
-			fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, uintptr(d.fd), uintptr(unsafe.Pointer(&d.name[0])), uintptr(flags), 0, 0, 0)
+			fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, uintptr(d.fd), uintptr(name), uintptr(flags), 0, 0, 0)
 		} else {
-			fd, _, errno = unix.Syscall6(unix.SYS_OPENAT, uintptr(d.fd), uintptr(unsafe.Pointer(&d.name[0])), uintptr(flags), 0, 0, 0)
+			fd, _, errno = unix.Syscall6(unix.SYS_OPENAT, uintptr(d.fd), uintptr(name), uintptr(flags), 0, 0, 0)
 		}
 		switch {
 		case errno == 0:
-			return file{int(fd), d.vol}, nil
+			return int(fd), nil
 		case errno == unix.EPERM && d.atime != 0:
 			d.atime = 0
+		case errno == unix.ELOOP, errno == unix.ENOTDIR && more&unix.O_DIRECTORY != 0: // a link by now
+			return -1, errChanged
 		case errno != unix.EINTR:
-			return file{}, errno
+			return -1, errno
 		}
 	}
 }
@@ -112,35 +117,24 @@ func (f file) close() {
 
 // identity is asked of the open file.
 func (f file) identity() (identity, error) {
-	var id identity
-	var kind uint16
-	if err := statx(f.fd, f.vol.local, &id, &kind); err != nil {
-		return id, err
-	}
-	if kind != unix.S_IFREG {
-		return id, errChanged
-	}
-	return id, nil
-}
-
-var empty [1]byte
-
-func statx(fd int, local bool, id *identity, kind *uint16) error {
 	var st unix.Statx_t
 	var errno syscall.Errno
 	const mask = unix.STATX_TYPE | unix.STATX_INO | unix.STATX_SIZE | unix.STATX_MTIME | unix.STATX_CTIME
-	if local {
-		_, _, errno = unix.RawSyscall6(unix.SYS_STATX, uintptr(fd), uintptr(unsafe.Pointer(&empty[0])), unix.AT_EMPTY_PATH, mask, uintptr(unsafe.Pointer(&st)), 0)
+	if f.vol.local {
+		_, _, errno = unix.RawSyscall6(unix.SYS_STATX, uintptr(f.fd), uintptr(unsafe.Pointer(&empty[0])), unix.AT_EMPTY_PATH, mask, uintptr(unsafe.Pointer(&st)), 0)
 	} else {
-		_, _, errno = unix.Syscall6(unix.SYS_STATX, uintptr(fd), uintptr(unsafe.Pointer(&empty[0])), unix.AT_EMPTY_PATH, mask, uintptr(unsafe.Pointer(&st)), 0)
+		_, _, errno = unix.Syscall6(unix.SYS_STATX, uintptr(f.fd), uintptr(unsafe.Pointer(&empty[0])), unix.AT_EMPTY_PATH, mask, uintptr(unsafe.Pointer(&st)), 0)
 	}
 	if errno != 0 {
-		return errno
+		return identity{}, errno
 	}
-	*id = identity{st.Ino, int64(st.Size), ns(st.Mtime), ns(st.Ctime)}
-	*kind = st.Mode & unix.S_IFMT
-	return nil
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return identity{}, errChanged
+	}
+	return identity{st.Ino, int64(st.Size), ns(st.Mtime), ns(st.Ctime)}, nil
 }
+
+var empty [1]byte
 
 func ns(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }
 
@@ -189,6 +183,24 @@ func (f file) readAt(buf []byte, off int64) (int, error) {
 		done += n
 	}
 	return done, nil
+}
+
+// data is where after off there may be something else than zeros, if the file says so without being read.
+func (f file) data(off, size int64) int64 {
+	at, err := unix.Seek(f.fd, off, unix.SEEK_DATA)
+	switch {
+	case err == unix.ENXIO:
+		return size
+	case err != nil || at < off:
+		return off
+	}
+	return at
+}
+
+// sparse reports whether it has holes.
+func (f file) sparse(size int64) bool {
+	at, err := unix.Seek(f.fd, 0, unix.SEEK_HOLE)
+	return err == nil && at < size
 }
 
 // prefetch asks the disk for what will be read soon.

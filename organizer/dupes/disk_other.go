@@ -21,7 +21,7 @@ func newVolume(string) *volume { return &volume{} }
 // folder is a folder whose files are opened by their paths: its descriptor is of no use to what os offers.
 type folder struct{ path string }
 
-func openFolder(at *Folder, _ *volume, d *folder) error {
+func openFolder(at *Folder, _ *volume, d *folder, _ int) error {
 	d.path = at.Path
 	return nil
 }
@@ -78,5 +78,9 @@ func (f file) readAt(buf []byte, off int64) (int, error) {
 	}
 	return n, err
 }
+
+func (f file) data(off, _ int64) int64 { return off }
+
+func (f file) sparse(int64) bool { return false }
 
 func (f file) prefetch(off, n int64) {}

@@ -49,22 +49,5 @@ type Options struct {
 // fingerprint of 128 bits that depends on a secret, so that nobody can make two files that agree in it. Of larger ones the
 // first 4 KiB are, and those that agree are then compared byte by byte.
 func Find(ctx context.Context, folders []Folder, files []File, opt Options) ([]Group, error) {
-	f := &finder{ctx: ctx, folders: folders, files: files, opt: opt, session: newSession(), volumes: map[uint64]*volume{}}
-	f.seed = f.session.session // without a cache, fingerprints need not outlive the run
-	f.candidates()
-	f.load()
-	f.start()
-	f.readAll()
-	if ctx.Err() == nil {
-		f.group()
-	}
-	var groups []Group
-	if ctx.Err() == nil {
-		groups = f.groups()
-	}
-	f.save() // what was read before ctx ended as well
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return groups, nil
+	return newFinder(ctx, folders, files, opt).find()
 }

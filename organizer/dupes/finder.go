@@ -60,6 +60,30 @@ type finder struct {
 	done struct{ files, bytes, allFiles, allBytes int64 }
 }
 
+func newFinder(ctx context.Context, folders []Folder, files []File, opt Options) *finder {
+	f := &finder{ctx: ctx, folders: folders, files: files, opt: opt, session: newSession(), volumes: map[uint64]*volume{}}
+	f.seed = f.session.session // without a cache, fingerprints need not outlive the run
+	return f
+}
+
+func (f *finder) find() (groups []Group, err error) {
+	f.candidates()
+	f.load()
+	f.start()
+	f.readAll()
+	if f.ctx.Err() == nil {
+		f.group()
+	}
+	if f.ctx.Err() == nil {
+		groups = f.groups()
+	}
+	f.save() // what was read before ctx ended as well
+	if err := f.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return groups, nil
+}
+
 // alias is another name of a candidate.
 type alias struct{ k, i int32 }
 
@@ -76,8 +100,14 @@ const (
 
 // table finds things by their hashes: things are numbers from 0.
 type table struct {
-	slots []int32 // number + 1, or 0
+	slots []slot
 	mask  uint64
+}
+
+// slot holds a part of the hash too: to look at a thing that turns out to be another costs more than all the rest.
+type slot struct {
+	tag uint32
+	n   int32 // number + 1, or 0
 }
 
 func newTable(n int) table {
@@ -85,18 +115,19 @@ func newTable(n int) table {
 	for size < n+n/2 {
 		size *= 2
 	}
-	return table{make([]int32, size), uint64(size - 1)}
+	return table{make([]slot, size), uint64(size - 1)}
 }
 
 // first returns the thing put in before for which equal holds; if there is none it puts in n and returns that.
 func (t table) first(n int32, hash uint64, equal func(other int32) bool) int32 {
+	tag := uint32(hash >> 32)
 	for at := hash & t.mask; ; at = (at + 1) & t.mask {
-		switch other := t.slots[at]; {
-		case other == 0:
-			t.slots[at] = n + 1
+		switch s := t.slots[at]; {
+		case s.n == 0:
+			t.slots[at] = slot{tag, n + 1}
 			return n
-		case equal(other - 1):
-			return other - 1
+		case s.tag == tag && equal(s.n-1):
+			return s.n - 1
 		}
 	}
 }
@@ -330,27 +361,29 @@ func (f *finder) found() (groups []Group, members [][]int32) {
 	}
 	numbers, sames, ks := make([]int32, n), make([]int32, n), make([]int32, n) // of all groups
 	groups, members = make([]Group, 0, contents), make([][]int32, 0, contents)
-	index := make([]int32, len(f.cands)) // number of the group + 1
-	at := int32(0)
+	next := make([]int32, len(f.cands)) // by the first candidate, the place of the next name + 1
+	end := int32(0)
 	for _, nm := range names {
 		first := f.equal[nm.k]
-		if index[first] == 0 {
-			end := at + count[first]
-			groups = append(groups, Group{Files: numbers[at:at:end], Same: sames[at:at:end]})
-			members = append(members, ks[at:at:end])
-			index[first] = int32(len(groups))
-			at = end
+		if next[first] == 0 {
+			begin := end
+			next[first] = begin + 1
+			end += count[first]
+			groups = append(groups, Group{Files: numbers[begin:end:end], Same: sames[begin:end:end]})
+			members = append(members, ks[begin:end:end])
 		}
-		g := index[first] - 1
-		group := &groups[g]
-		same := int32(len(group.Files))
-		if len(f.aliases) > 0 && len(f.names(nm.k)) > 0 {
-			if earlier := slices.Index(members[g], nm.k); earlier >= 0 {
-				same = int32(earlier)
+		at := next[first] - 1
+		numbers[at], ks[at] = nm.i, nm.k
+		next[first]++
+	}
+	for g := range groups {
+		same, ks := groups[g].Same, members[g]
+		for at, k := range ks {
+			same[at] = int32(at)
+			if len(f.aliases) > 0 && len(f.names(k)) > 0 {
+				same[at] = int32(slices.Index(ks, k))
 			}
 		}
-		members[g] = append(members[g], nm.k)
-		group.Files, group.Same = append(group.Files, nm.i), append(group.Same, same)
 	}
 	return groups, members
 }

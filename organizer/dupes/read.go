@@ -1,7 +1,6 @@
 package dupes
 
 import (
-	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -23,8 +22,6 @@ func (id identity) is(file *File) bool {
 	return id.size == file.Size && id.mtime == file.Mtime && (id.ino == file.Ino || file.Ino == 0 || id.ino == 0) &&
 		(id.ctime == file.Changed || file.Changed == 0 || id.ctime == 0)
 }
-
-var errFolder = errors.New("its folder has been replaced")
 
 // run is candidates of one folder, read by one goroutine.
 type run struct{ from, to int32 }
@@ -129,7 +126,7 @@ func newReader(f *finder) *reader {
 func (r *reader) run(run run) {
 	f := r.f
 	in := f.file(run.from).Folder
-	if err := openFolder(&f.folders[in], f.volume(in), &r.dir); err != nil {
+	if err := openFolder(&f.folders[in], f.volume(in), &r.dir, int(run.to-run.from)); err != nil {
 		for k := run.from; k < run.to; k++ {
 			if f.states[k] == unknown {
 				f.unread(k, err)
@@ -189,9 +186,9 @@ func (r *reader) take() {
 // note takes the fingerprint of what is in buf.
 func (r *reader) note(k int32, open file, n int, err error) {
 	file := r.f.file(k)
-	var id identity
-	if err == nil {
-		id, err = open.identity()
+	id, gone := open.identity()
+	if gone != nil {
+		err = gone // says more than that it cannot be read
 	}
 	open.close()
 	want := min(file.Size, int64(part(file.Size)))
