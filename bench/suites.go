@@ -29,6 +29,7 @@ var suites = []suite{
 	{"million", "1M files in one folder, and `history` of a journal with 1M steps", (*Bench).million},
 	{"names", "2000 files of one name, and of different names, in 2000 folders", (*Bench).names},
 	{"undo", "undo of 100k moves", (*Bench).undo},
+	{"dupes-act", "10k duplicates replaced by hard links, compared and journaled, and the undo of it", (*Bench).dupesAct},
 	{"again", "organize that finds nothing to do", (*Bench).again},
 	{"cross", "moves from another file system, verified and durable", (*Bench).cross},
 	{"journal", "bytes of journal a move", (*Bench).journal},
