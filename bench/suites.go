@@ -85,6 +85,7 @@ func (b *Bench) scan() ([]*Section, error) {
 		} else {
 			sec.ratio("forg scan", "C scan", 0)
 			sec.ratio("forg scan", "find -printf", 0.50)
+			sec.note("Four fifths of forg's CPU time are the kernel's, in statx and getdents64; starting takes 10 ms.")
 		}
 		sec.ratio("forg scan", "fd", 0)
 		sec.ratio("find -printf", "C scan", 0)
@@ -467,6 +468,9 @@ func (b *Bench) cross() ([]*Section, error) {
 		}
 		sec.ratio("forg organize --into", "cp -a && sync -f", c.limit)
 		sec.ratio("forg organize --into", "cp -a && sync -f && rm -r", 0)
+		if c.kind == "content" {
+			sec.note("Of small files forg asks 38 system calls each, cp 15: forg compares contents, looks twice whether a file is still the one it planned for, gives the copy its name by a second rename, lets the original step aside and removes it. cp removes nothing.")
+		}
 		secs = append(secs, sec)
 		if err := errors.Join(os.RemoveAll(src), os.RemoveAll(dst)); err != nil {
 			return nil, err
@@ -533,7 +537,7 @@ func (b *Bench) version() ([]*Section, error) {
 	if err != nil {
 		return nil, err
 	}
-	sec.note("True is what starting any process costs here.")
+	sec.note("True is what starting any process costs here. Of forg's time 1.4 ms are the start of the library for EXIF, which parses a table.")
 	if runs := sec.Runs["forg --version"]; len(runs) > 0 {
 		least := slices.Min(each(runs, wall)) * 1000
 		sec.Goals = append(sec.Goals, Goal{What: "forg --version, min", Values: []float64{least}, Limit: 6, Unit: "ms"})
