@@ -7,7 +7,6 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
-	"charm.land/lipgloss/v2"
 	"github.com/dustin/go-humanize"
 
 	"forg/organizer"
@@ -76,17 +75,15 @@ func (m *dupesReview) body() []string {
 func (m *dupesReview) line(row int) string {
 	folder, g, file := m.row(row)
 	var text string
-	style := lipgloss.NewStyle()
+	style := m.style.bold
 	switch {
 	case folder >= 0:
 		text = m.folderLine(folder)
-		style = m.style.bold
 		if m.goes[folder] == 0 {
 			style = m.style.faint
 		}
 	case file < 0:
 		text = m.groupLine(g)
-		style = m.style.bold
 		if m.groups[g].Superfluous() == 0 {
 			style = m.style.faint
 		}
