@@ -91,6 +91,9 @@ bundles, which do not count as the copy that stays either. Empty files are no du
 			var paths []string
 			paths, f.argv = beforeDash(c, words)
 			f.thresholdGiven = c.Flags().Changed("threshold")
+			if f.from == "" && c.Flags().Changed("from") {
+				return usage("--from: the name of the report is empty")
+			}
 			f.chosen = c.Flags().Changed("keep") || c.Flags().Changed("priority")
 			if len(paths) == 0 && f.from == "" {
 				return usage("%s: an argument is missing\nUsage: %s", c.CommandPath(), c.UseLine())

@@ -273,8 +273,11 @@ func newScanner(root string, set *rules.Set, opt ScanOptions) *scanner {
 }
 
 // ResolveDir is the absolute path of a folder with symbolic links resolved: what a person names may be a link, what
-// lies below is never followed.
+// lies below is never followed. An empty path is none: a script whose variable is not set does not mean where it runs.
 func ResolveDir(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("open a folder: its name is empty")
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("resolve %s: %w", path, err)
