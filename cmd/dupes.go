@@ -147,6 +147,7 @@ type duping struct {
 	files []string // that were given, links resolved
 	dirs  []string // that were given
 	roots []string // all that is looked at: dirs, the folders of files, and references
+	locks []func() // give up the locks on what is worked on
 }
 
 func (a *app) dupes(ctx context.Context, paths []string, f *dupesFlags) error {
@@ -352,11 +353,14 @@ func (d *duping) run(ctx context.Context) error {
 			return err
 		}
 		defer j.Close()
-		unlock, err := lockTrees(ctx, d.roots, f.wait)
-		if err != nil {
+		defer func() {
+			for _, unlock := range d.locks {
+				unlock()
+			}
+		}()
+		if err := d.lock(ctx, d.roots...); err != nil {
 			return err
 		}
-		defer unlock()
 	}
 	bar := d.newProgress()
 	defer bar.done()
@@ -400,6 +404,18 @@ func (d *duping) run(ctx context.Context) error {
 		return report.planned(plan, d.act)
 	}
 	return report.act(ctx, j, plan, d.act, organizer.RunOptions{Command: commandLine(), Conflict: organizer.ConflictRename, Trash: d.act.Trash, Exec: d.runProgram})
+}
+
+// lock keeps other forgs from working on folders until the end of run, if files are to be changed.
+func (d *duping) lock(ctx context.Context, roots ...string) error {
+	if !d.flags.acts() || d.flags.dryRun {
+		return nil
+	}
+	unlock, err := lockTrees(ctx, roots, d.flags.wait)
+	if err == nil {
+		d.locks = append(d.locks, unlock)
+	}
+	return err
 }
 
 // hashCache is what earlier runs know of contents; done is to be called at the end. It only saves time, so it may be nil.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -103,7 +104,7 @@ type reportParser struct {
 	found *candidates
 	dir   string
 	seen  map[string]int // paths that were listed, and where in found.files
-	more  func()          // grants memory for another file
+	more  func()         // grants memory for another file
 }
 
 // begin begins a group and returns its number.
@@ -581,6 +582,10 @@ func (d *duping) listed(ctx context.Context, bar *progress) (*organizer.Tree, er
 		VersionControl: !f.inside, Changed: true, Progress: bar.scan}
 	if len(d.dirs) > 0 {
 		root = d.dirs[0]
+	} else if len(paths) > 0 && !slices.Contains(d.roots, root) { // which is locked already
+		if err := d.lock(ctx, root); err != nil && !errors.Is(err, fs.ErrPermission) { // of a folder of others, such as /home
+			return nil, err
+		}
 	}
 	tree := &organizer.Tree{Roots: []string{root}}
 	if len(paths) > 0 {
