@@ -390,6 +390,9 @@ func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(),
 			return nil, fmt.Errorf("lock %s: %w", r, err)
 		}
 		files = append(files, f)
+		if slices.ContainsFunc(files[:len(files)-1], func(g *os.File) bool { return sameFile(f, g) }) {
+			continue // mounted at two places: it is locked, and that by us
+		}
 		if err := journal.LockFile(ctx, f, wait); errors.Is(err, journal.ErrLocked) {
 			unlock()
 			return nil, &exitError{exitLocked, fmt.Errorf("another forg is organizing %s; wait for it with --wait 1m", r)}
@@ -399,6 +402,13 @@ func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(),
 		} // a file system without locks has none to respect
 	}
 	return unlock, nil
+}
+
+// sameFile reports whether two open files are one.
+func sameFile(f, g *os.File) bool {
+	a, err := f.Stat()
+	b, e := g.Stat()
+	return err == nil && e == nil && os.SameFile(a, b)
 }
 
 // asksForDuplicates reports whether a rule goes by what equals another file.
