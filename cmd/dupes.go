@@ -390,7 +390,7 @@ func (d *duping) run(ctx context.Context) error {
 		return report.print()
 	}
 	if f.interactive && len(found.Groups) > 0 {
-		if report.found, err = d.reviewDuplicates(found); err != nil || report.found == nil {
+		if report.found, err = d.reviewDuplicates(ctx, found); err != nil || report.found == nil {
 			return err
 		}
 		found, report.start = report.found, d.now() // what the person took is not the program's time

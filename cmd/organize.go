@@ -296,7 +296,7 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		}
 	}
 	if f.interactive && !look && len(plan.Moves) > 0 {
-		if plan, err = a.reviewPlan(plan, o.set, opt); err != nil || plan == nil {
+		if plan, err = a.reviewPlan(ctx, plan, o.set, opt); err != nil || plan == nil {
 			return err
 		}
 	}
@@ -526,7 +526,7 @@ func writePlanFile(name string, out io.Writer, plan *organizer.Plan, conflict or
 }
 
 // reviewPlan lets a person leave files out and send them elsewhere. It returns nil when it was called off.
-func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Options) (*organizer.Plan, error) {
+func (a *app) reviewPlan(ctx context.Context, plan *organizer.Plan, set *rules.Set, opt organizer.Options) (*organizer.Plan, error) {
 	items := make([]reviewItem, len(plan.Moves))
 	bases := make([]string, len(plan.Moves))
 	for i := range plan.Moves {
@@ -555,7 +555,7 @@ func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Opt
 	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
 		screen = p.w
 	}
-	ok, err := review(a.in, screen, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
+	ok, err := review(ctx, a.in, screen, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
 	if err != nil {
 		return nil, err
 	}
