@@ -75,6 +75,16 @@ var policy = map[string]struct {
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
 	},
 
+	"forg/sync/server/store": {
+		forg: []string{"forg/sync/api"},
+		outside: []string{
+			"github.com/jackc/pgx/v5", "modernc.org/sqlite", "github.com/pressly/goose/v3", // the databases
+			"github.com/riverqueue/river", // jobs are enqueued in their transactions
+			"github.com/google/uuid",
+		},
+		not: []string{"flag", "net/http", "os/exec", "os/signal"},
+	},
+
 	// Not in the program.
 	"forg/bench":         {},
 	"forg/docs/generate": {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
