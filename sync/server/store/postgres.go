@@ -89,6 +89,7 @@ var pgDialect = dialect{
 	within:     "strpos(lower(%s), lower(%s))",
 	openGate:   "select set_config('app.shorten', 'on', true)",
 	shutGate:   "select set_config('app.shorten', '', true)",
+	deleteJobs: "delete from river_job where strpos(args::text, $1) > 0",
 }
 
 // begin starts a transaction and says on whose behalf it is, in one round trip. A user's id is not text from outside:
@@ -314,6 +315,7 @@ func (db *pg) migrate(ctx context.Context, target int64) error {
 		}
 		_, err := owner.Exec(ctx, `
 			grant select, insert, update, delete on river_job, river_queue, river_leader, river_client, river_client_queue to forg_app;
+			grant delete on river_job to forg_system;
 			grant usage, select on all sequences in schema public to forg_app;
 			grant select on river_migration, goose_db_version, river_job to forg_app, forg_system`)
 		return err

@@ -130,9 +130,10 @@ func (db *lite) close() {
 }
 
 var liteDialect = dialect{
-	within:   "instr(lower(%s), lower(%s))",
-	openGate: "update audit_gate set open = 1",
-	shutGate: "update audit_gate set open = 0",
+	within:     "instr(lower(%s), lower(%s))",
+	openGate:   "update audit_gate set open = 1",
+	shutGate:   "update audit_gate set open = 0",
+	deleteJobs: "delete from river_job where instr(json(args), $1) > 0",
 }
 
 func (db *lite) run(ctx context.Context, _ scope, readOnly bool, fn func(tx) error) error {

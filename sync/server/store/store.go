@@ -13,11 +13,15 @@ package store
 import (
 	"context"
 	"embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
@@ -153,6 +157,7 @@ type dialect struct {
 	within     string // the position of text $2 in $1, as a format
 	openGate   string // lets the audit log be shortened until the end of the transaction
 	shutGate   string
+	deleteJobs string // those that name the id $1
 }
 
 type rows interface{ scan(into ...any) error }
@@ -207,6 +212,65 @@ func changed(n int64, err error) error {
 		err = ErrNotFound
 	}
 	return err
+}
+
+// Page asks for a part of a list: at most Limit items (0: 50; never more than 500), after the cursor that the page before
+// came with; "" is the beginning.
+type Page struct {
+	Cursor string
+	Limit  int
+}
+
+const maxPage = 500
+
+func (p Page) limit() int {
+	if p.Limit <= 0 {
+		return 50
+	}
+	return min(p.Limit, maxPage)
+}
+
+// ErrCursor is a cursor that no list has given.
+var ErrCursor = errors.New("no cursor of this list")
+
+// after is the key in the cursor. Cursors are opaque, so that nobody counts on what is in them; they are no secret, since
+// every query is held to its user anyway.
+func (p Page) after() (string, error) {
+	key, err := base64.RawURLEncoding.DecodeString(p.Cursor)
+	if err != nil || !utf8.Valid(key) {
+		return "", ErrCursor
+	}
+	return string(key), nil
+}
+
+// cut makes a page of a list that was read with one item more than the page has, to see whether there are more.
+func cut[T any](all []T, p Page, key func(T) string) (page []T, next string) {
+	if len(all) <= p.limit() {
+		return all, ""
+	}
+	all = all[:p.limit()]
+	return all, base64.RawURLEncoding.EncodeToString([]byte(key(all[len(all)-1])))
+}
+
+// timeAndID is the key of lists that are ordered by time and then by id.
+func timeAndID(at time.Time, id uuid.UUID) string { return fmt.Sprintf("%d %s", at.UnixMicro(), id) }
+
+// beforeTimeAndID is where a list, newest first, goes on.
+func (p Page) beforeTimeAndID() (at time.Time, id uuid.UUID, err error) {
+	if p.Cursor == "" {
+		return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), uuid.Max, nil
+	}
+	key, err := p.after()
+	if err != nil {
+		return at, id, err
+	}
+	micros, text, _ := strings.Cut(key, " ")
+	n, err1 := strconv.ParseInt(micros, 10, 64)
+	id, err2 := uuid.Parse(text)
+	if err1 != nil || err2 != nil || n < 0 || n > math.MaxInt64/2000 {
+		return at, id, ErrCursor
+	}
+	return time.UnixMicro(n).UTC(), id, nil
 }
 
 // text is what both databases can keep as text: UTF-8 without NUL. Names that are something else travel in the bodies of
