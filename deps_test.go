@@ -75,6 +75,11 @@ var policy = map[string]struct {
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
 	},
 
+	"forg/sync/api": {
+		outside: []string{"github.com/google/uuid", "github.com/klauspost/compress/zstd"},
+		not:     append([]string{"flag", "io/fs", "log", "log/slog", "math/rand", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
+	},
+
 	// Not in the program.
 	"forg/bench":         {},
 	"forg/docs/generate": {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
