@@ -1,6 +1,8 @@
 package api
 
 import (
+	"encoding/json"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -111,3 +113,90 @@ type DeviceRenamed struct {
 
 // Void is the body of void: an event that is no other device's business, or that was forgotten before it was pushed.
 type Void struct{}
+
+// Body is what an entry says: Files, or a pointer to Started, Outcomes, Finished, RollbackResult, Redact, DeviceRenamed or
+// Void.
+type Body interface {
+	kind() string
+	encode() ([]byte, error)
+	check(*checker)
+}
+
+func (*Started) kind() string        { return KindStarted }
+func (Files) kind() string           { return KindFiles }
+func (*Outcomes) kind() string       { return KindOutcomes }
+func (*Finished) kind() string       { return KindFinished }
+func (*RollbackResult) kind() string { return KindRollback }
+func (*Redact) kind() string         { return KindRedact }
+func (*DeviceRenamed) kind() string  { return KindRenamed }
+func (*Void) kind() string           { return KindVoid }
+
+func (b *Started) encode() ([]byte, error)        { return json.Marshal(b) }
+func (b *Outcomes) encode() ([]byte, error)       { return json.Marshal(b) }
+func (b *Finished) encode() ([]byte, error)       { return json.Marshal(b) }
+func (b *RollbackResult) encode() ([]byte, error) { return json.Marshal(b) }
+func (b *Redact) encode() ([]byte, error)         { return json.Marshal(b) }
+func (b *DeviceRenamed) encode() ([]byte, error)  { return json.Marshal(b) }
+func (b *Void) encode() ([]byte, error)           { return []byte("{}"), nil }
+
+const (
+	maxName     = 100      // bytes of a device's name
+	maxKind     = 64       // bytes of a kind of operation or entry
+	maxRoots    = 64 << 10 // bytes of the folders of an operation
+	maxOutcomes = 4 * MaxRecords
+)
+
+func (b *Started) check(c *checker) {
+	c.word("kind", b.Kind, maxKind)
+	c.need("root", len(b.Root) <= maxRoots, "has %d bytes, at most %d are possible", len(b.Root), maxRoots)
+	c.need("root_bytes", len(b.RootBytes) <= maxRoots, "has %d bytes, at most %d are possible", len(b.RootBytes), maxRoots)
+	c.need("planned", b.Planned >= 0, "is %d, less than 0", b.Planned)
+	c.need("rollback_of", b.RollbackOf != uuid.Nil || b.Kind != "undo" && b.Kind != "redo", "is missing: an %s is about an operation", b.Kind)
+}
+
+// Files are checked where they are read.
+func (f Files) check(*checker) {}
+
+func (b *Outcomes) check(c *checker) {
+	c.need("outcomes", len(b.Outcomes) > 0 && len(b.Outcomes) <= maxOutcomes, "has %d items, it may have 1 to %d", len(b.Outcomes), maxOutcomes)
+	for i := range b.Outcomes {
+		o := &b.Outcomes[i]
+		at := c.at("outcomes[%d]", i)
+		at.need("seq", o.Seq >= 1, "is %d, less than 1", o.Seq)
+		at.need("count", o.Count >= 0 && o.Count <= math.MaxInt64-max(o.Seq, 0), "is %d", o.Count)
+		at.need("status", len(o.Status) <= maxWord, "has %d bytes, at most %d are possible", len(o.Status), maxWord)
+		at.need("error", len(o.Error) <= maxMessage, "has %d bytes, at most %d are possible", len(o.Error), maxMessage)
+		if o.ContentHash != "" {
+			_, _, err := parseContentHash(o.ContentHash)
+			at.need("content_hash", err == nil, "is not an algorithm, a colon and 64 lower-case hexadecimal digits")
+			at.need("content_hash", o.Count <= 1, "is given for %d records", o.Count)
+		}
+		if c.full() {
+			return
+		}
+	}
+}
+
+func (b *Finished) check(c *checker) {
+	c.word("status", string(b.Status), maxWord)
+	c.need("status", b.Status.Finished(), "is %q, which is no end", b.Status)
+	c.counts(map[string]int64{"processed": b.Processed, "skipped": b.Skipped, "failed": b.Failed, "bytes": b.Bytes, "duplicates": b.Duplicates})
+	c.need("error", len(b.Error) <= maxMessage, "has %d bytes, at most %d are possible", len(b.Error), maxMessage)
+	c.need("root_status", len(b.RootStatus) <= maxWord, "has %d bytes, at most %d are possible", len(b.RootStatus), maxWord)
+}
+
+func (b *RollbackResult) check(c *checker) {
+	c.need("command_id", b.CommandID != uuid.Nil, "is missing")
+	c.need("rollback_of", b.RollbackOf != uuid.Nil, "is missing")
+	c.need("state", b.State.Final() && b.State != CommandExpired && b.State != CommandCancelled, "is %q, want succeeded, partial, refused or failed", b.State)
+	c.counts(map[string]int64{"restored": b.Restored, "skipped": b.Skipped, "failed": b.Failed})
+	c.need("error", len(b.Error) <= maxMessage, "has %d bytes, at most %d are possible", len(b.Error), maxMessage)
+}
+
+func (b *Redact) check(c *checker) {
+	c.need("reason", len(b.Reason) <= maxWord, "has %d bytes, at most %d are possible", len(b.Reason), maxWord)
+}
+
+func (b *DeviceRenamed) check(c *checker) { c.name("name", b.Name) }
+
+func (b *Void) check(*checker) {}
