@@ -7,12 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-)
 
-// Kinds of devices.
-const (
-	DeviceCLI      = "cli"      // a computer that pushes its journal
-	DeviceLocation = "location" // a storage location, organized by the server's worker
+	"forg/sync/api"
 )
 
 // Device is whatever has a history: a user's computer, or a storage location.
@@ -20,7 +16,7 @@ type Device struct {
 	ID         uuid.UUID // made by the device; unique for a user only
 	UserID     uuid.UUID
 	Name       string
-	Kind       string
+	Kind       string // as api.DeviceKind; computer if none is given
 	Platform   string
 	PublicKey  []byte
 	CreatedAt  time.Time
@@ -31,7 +27,7 @@ type Device struct {
 // PutDevice adds the device, or brings name (unless ""), platform and key of the one with that ID up to date. ErrRevoked:
 // it was revoked; a device does not come back under its old ID.
 func (s *Store) PutDevice(ctx context.Context, d Device) (Device, error) {
-	d.Kind = cmp.Or(d.Kind, DeviceCLI)
+	d.Kind = cmp.Or(d.Kind, string(api.DeviceComputer))
 	var out Device
 	err := s.as(ctx, d.UserID, func(t tx) error {
 		_, err := t.exec(ctx, "insert into devices ("+deviceColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $7, null)
@@ -123,10 +119,8 @@ func (s *Store) revokeDevice(ctx context.Context, t tx, user, id uuid.UUID) erro
 	if _, err := t.exec(ctx, "delete from api_keys where user_id = $1 and device_id = $2", user, id); err != nil {
 		return err
 	}
-	if err := s.endCommands(ctx, t, CommandCanceled, now, "user_id = $3 and device_id = $4", user, id); err != nil {
-		return err
-	}
-	return nil
+	_, err := s.endCommands(ctx, t, api.CommandCancelled, "user_id = $3 and device_id = $4", user, id)
+	return err
 }
 
 // Location is a folder on the server that the operator has registered for a user: a Device of kind location with a root.
@@ -147,7 +141,7 @@ func (s *Store) CreateLocation(ctx context.Context, l Location) (Location, error
 	// As the system: whether another user has the folder is for the operator, who calls this, to know.
 	err := s.system(ctx, func(t tx) error {
 		_, err := t.exec(ctx, "insert into devices ("+deviceColumns+") values ($1, $2, $3, $4, '', null, $5, null, null)",
-			l.UserID, l.ID, l.Name, DeviceLocation, l.CreatedAt)
+			l.UserID, l.ID, l.Name, string(api.DeviceLocation), l.CreatedAt)
 		if err == nil {
 			_, err = t.exec(ctx, "insert into locations ("+locationColumns+") values ($1, $2, $3, $4, $5)", l.UserID, l.ID, l.Name, l.Root, l.CreatedAt)
 		}

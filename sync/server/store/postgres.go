@@ -22,6 +22,8 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
+
+	"forg/sync/api"
 )
 
 // pg is a store on PostgreSQL. Its connections have the role forg_app, which owns nothing and is held to one user by
@@ -75,7 +77,7 @@ func openPostgres(ctx context.Context, url string, opt Options, deliver func(Eve
 	return db, nil
 }
 
-func (db *pg) postgres() bool { return true }
+func (db *pg) dialect() *dialect { return &pgDialect }
 
 func (db *pg) close() {
 	db.stop()
@@ -85,11 +87,15 @@ func (db *pg) close() {
 
 var pgDialect = dialect{
 	forUpdate:  " for update",
+	forShare:   " for key share",
 	skipLocked: " for update skip locked",
 	within:     "strpos(lower(%s), lower(%s))",
 	openGate:   "select set_config('app.shorten', 'on', true)",
 	shutGate:   "select set_config('app.shorten', '', true)",
 	deleteJobs: "delete from river_job where strpos(args::text, $1) > 0",
+	jobState:   "state::text",
+	counts: `(select greatest(reltuples, 0)::bigint from pg_class where oid = 'operations'::regclass),
+		(select greatest(reltuples, 0)::bigint from pg_class where oid = 'sync_log'::regclass)`,
 }
 
 // begin starts a transaction and says on whose behalf it is, in one round trip. A user's id is not text from outside:
@@ -173,30 +179,47 @@ func (t pgTx) enqueue(ctx context.Context, job *Job) error {
 	return err
 }
 
-// insertLog adds p.Entries[from:] in one statement: one round trip and one plan for a whole push.
-func (t pgTx) insertLog(ctx context.Context, user uuid.UUID, after int64, p *Push, from int, at time.Time) error {
-	n := len(p.Entries) - from
+func (t pgTx) execAll(ctx context.Context, all ...statement) error {
+	b := &pgx.Batch{}
+	for _, x := range all {
+		b.Queue(x.query, pgArgs(x.args)...)
+	}
+	return t.t.SendBatch(ctx, b).Close()
+}
+
+// insertLog adds the entries in one statement: one round trip and one plan for a whole push.
+func (t pgTx) insertLog(ctx context.Context, user uuid.UUID, after int64, req *api.PushRequest, entries []api.Entry, at time.Time) error {
+	n := len(entries)
 	var (
-		serverSeq, seq, schema = make([]int64, n), make([]int64, n), make([]int64, n)
-		id, op                 = make([]pgtype.UUID, n), make([]pgtype.UUID, n)
-		kind, codec            = make([]string, n), make([]string, n)
-		clientAt               = make([]pgtype.Timestamptz, n)
-		sha, body              = make([][]byte, n), make([][]byte, n)
+		serverSeq, seq, schema, clientAt = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+		id, op                           = make([]pgtype.UUID, n), make([]pgtype.UUID, n)
+		kind, keyID, codec               = make([]string, n), make([]string, n), make([]string, n)
+		sha, body                        = make([][]byte, n), make([][]byte, n)
 	)
-	for i := range n {
-		e := &p.Entries[from+i]
-		serverSeq[i], seq[i], schema[i] = after+1+int64(i), e.Seq, e.Schema
+	for i := range entries {
+		e := &entries[i]
+		serverSeq[i], seq[i], schema[i], clientAt[i] = after+1+int64(i), e.Seq, int64(e.Schema), e.TSClient
 		id[i], op[i] = pgID(e.ID), pgID(e.OpID)
-		kind[i], codec[i] = text(e.Kind), text(e.Codec)
-		clientAt[i] = pgtype.Timestamptz{Time: e.ClientAt, Valid: !e.ClientAt.IsZero()}
-		sha[i], body[i] = e.SHA[:], e.Body
+		kind[i], keyID[i], codec[i] = text(e.Kind), text(e.KeyID), text(e.Codec)
+		sha[i], body[i] = e.SHA256[:], bodyOf(e)
 	}
 	_, err := t.t.Exec(ctx, `
-		insert into sync_log (user_id, device_id, epoch, received_at, server_seq, seq, id, op_id, kind, schema, codec, client_at, sha, body)
+		insert into sync_log (user_id, device_id, epoch, received_at, server_seq, seq, id, op_id, kind, schema, ts_client, key_id, sha, codec, body)
 		select $1, $2, $3, $4, * from unnest($5::bigint[], $6::bigint[], $7::uuid[], $8::uuid[], $9::text[], $10::bigint[],
-			$11::text[], $12::timestamptz[], $13::bytea[], $14::bytea[])`,
-		pgID(user), pgID(p.Device), pgID(p.Epoch), at, serverSeq, seq, id, op, kind, schema, codec, clientAt, sha, body)
+			$11::bigint[], $12::text[], $13::bytea[], $14::text[], $15::bytea[])`,
+		pgID(user), pgID(req.DeviceID), pgID(req.Epoch), at, serverSeq, seq, id, op, kind, schema, clientAt, keyID, sha, codec, body)
 	return err
+}
+
+// bodyOf is the body as it is kept: nil is one that was redacted.
+func bodyOf(e *api.Entry) []byte {
+	switch {
+	case e.Redacted:
+		return nil
+	case e.Body == nil:
+		return []byte{}
+	}
+	return e.Body
 }
 
 func pgID(id uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: id != uuid.Nil} }
@@ -314,10 +337,16 @@ func (db *pg) migrate(ctx context.Context, target int64) error {
 			return err
 		}
 		_, err := owner.Exec(ctx, `
-			grant select, insert, update, delete on river_job, river_queue, river_leader, river_client, river_client_queue to forg_app;
-			grant delete on river_job to forg_system;
-			grant usage, select on all sequences in schema public to forg_app;
-			grant select on river_migration, goose_db_version, river_job to forg_app, forg_system`)
+			do $$
+			declare t regclass;
+			begin
+				for t in select oid from pg_class where relkind = 'r' and relname like 'river\_%' and relnamespace = current_schema()::regnamespace loop
+					execute format('grant select, insert, update, delete on %s to forg_app', t);
+				end loop;
+				execute format('grant usage, select on all sequences in schema %I to forg_app', current_schema());
+			end $$;
+			grant select on goose_db_version to forg_app;
+			grant select, delete on river_job to forg_system;`)
 		return err
 	}); err != nil {
 		return err

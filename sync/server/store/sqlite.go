@@ -23,6 +23,8 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"forg/sync/api"
 )
 
 // lite is a store on SQLite: one connection that writes, shared with the job queue so that a job is enqueued in the
@@ -57,10 +59,6 @@ func openSQLite(ctx context.Context, path string, opt Options) (*lite, error) {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
-	}
-	if err == nil {
-		// The log is in memory-mapped files of the WAL only once somebody has written.
-		_, err = db.write.ExecContext(ctx, "select count(*) from sqlite_schema")
 	}
 	if err != nil {
 		db.write.Close()
@@ -120,9 +118,9 @@ func orphan(err error) bool {
 	return liteCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 }
 
-func (db *lite) postgres() bool { return false }
-func (db *lite) announce(Event) {} // there is no other process
-func (db *lite) listen()        {}
+func (db *lite) dialect() *dialect { return &liteDialect }
+func (db *lite) announce(Event)    {} // there is no other process
+func (db *lite) listen()           {}
 
 func (db *lite) close() {
 	db.ro.Close()
@@ -134,6 +132,8 @@ var liteDialect = dialect{
 	openGate:   "update audit_gate set open = 1",
 	shutGate:   "update audit_gate set open = 0",
 	deleteJobs: "delete from river_job where instr(json(args), $1) > 0",
+	jobState:   "state",
+	counts:     "(select count(*) from operations), (select count(*) from sync_log)",
 }
 
 func (db *lite) run(ctx context.Context, _ scope, readOnly bool, fn func(tx) error) error {
@@ -198,18 +198,27 @@ func (t liteTx) enqueue(ctx context.Context, job *Job) error {
 	return err
 }
 
-func (t liteTx) insertLog(ctx context.Context, user uuid.UUID, after int64, p *Push, from int, at time.Time) error {
+func (t liteTx) execAll(ctx context.Context, all ...statement) error {
+	for _, x := range all {
+		if _, err := t.exec(ctx, x.query, x.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t liteTx) insertLog(ctx context.Context, user uuid.UUID, after int64, req *api.PushRequest, entries []api.Entry, at time.Time) error {
 	stmt, err := t.t.PrepareContext(ctx, `
-		insert into sync_log (user_id, device_id, epoch, received_at, server_seq, seq, id, op_id, kind, schema, codec, client_at, sha, body)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`)
+		insert into sync_log (user_id, device_id, epoch, received_at, server_seq, seq, id, op_id, kind, schema, ts_client, key_id, sha, codec, body)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`)
 	if err != nil {
 		return err
 	}
 	defer stmt.Close()
-	for i := range p.Entries[from:] {
-		e := &p.Entries[from+i]
-		if _, err := stmt.ExecContext(ctx, liteArgs([]any{user, p.Device, p.Epoch, at, after + 1 + int64(i), e.Seq, e.ID, e.OpID, e.Kind,
-			e.Schema, e.Codec, e.ClientAt, e.SHA, e.Body})...); err != nil {
+	for i := range entries {
+		e := &entries[i]
+		if _, err := stmt.ExecContext(ctx, liteArgs([]any{user, req.DeviceID, req.Epoch, at, after + 1 + int64(i), e.Seq, e.ID, e.OpID, e.Kind,
+			int64(e.Schema), e.TSClient, e.KeyID, [32]byte(e.SHA256), e.Codec, bodyOf(e)})...); err != nil {
 			return err
 		}
 	}

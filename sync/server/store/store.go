@@ -13,18 +13,16 @@ package store
 import (
 	"context"
 	"embed"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
+
+	"forg/sync/api"
 )
 
 //go:embed migrations
@@ -42,19 +40,8 @@ var (
 	ErrRevoked       = errors.New("the device was revoked")
 	ErrFinal         = errors.New("it has reached its final state")
 	ErrLeaseLost     = errors.New("the lease is another's")
+	ErrExists        = errors.New("it exists already")
 )
-
-// GapError is a push that leaves out entries after Acked.
-type GapError struct{ Acked int64 }
-
-func (e *GapError) Error() string { return fmt.Sprintf("entries are missing after %d", e.Acked) }
-
-// ForkError is a push whose history differs, from entry Seq on, from what was pushed before.
-type ForkError struct{ Seq int64 }
-
-func (e *ForkError) Error() string {
-	return fmt.Sprintf("entry %d is not the one that was pushed before", e.Seq)
-}
 
 // Options says how to open a store.
 type Options struct {
@@ -99,7 +86,7 @@ func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 func (s *Store) Close() { s.db.close() }
 
 // Postgres reports whether the store is on PostgreSQL.
-func (s *Store) Postgres() bool { return s.db.postgres() }
+func (s *Store) Postgres() bool { return s.db.dialect() == &pgDialect }
 
 // Latest is the target of Migrate that means the newest schema this program knows.
 const Latest = -1
@@ -136,7 +123,7 @@ type database interface {
 	queue(c *river.Config) (*Queue, error)
 	announce(Event) // to other processes
 	listen()        // to what they announce
-	postgres() bool
+	dialect() *dialect
 	close()
 }
 
@@ -145,7 +132,10 @@ type database interface {
 type tx interface {
 	exec(ctx context.Context, query string, args ...any) (changed int64, err error)
 	query(ctx context.Context, query string, args []any, each func(rows) error) error
-	insertLog(ctx context.Context, user uuid.UUID, after int64, p *Push, from int, at time.Time) error
+	// execAll is exec of one after another, in one round trip where there are any.
+	execAll(ctx context.Context, all ...statement) error
+	// insertLog adds entries of req to the log, numbered from after+1.
+	insertLog(ctx context.Context, user uuid.UUID, after int64, req *api.PushRequest, entries []api.Entry, at time.Time) error
 	enqueue(ctx context.Context, job *Job) error
 	dialect() *dialect
 }
@@ -153,11 +143,19 @@ type tx interface {
 // dialect is where the two databases need different words.
 type dialect struct {
 	forUpdate  string // keeps the rows of a SELECT until the end of the transaction
+	forShare   string // keeps them from being deleted
 	skipLocked string // the same, passing over rows that another transaction keeps
 	within     string // the position of text $2 in $1, as a format
 	openGate   string // lets the audit log be shortened until the end of the transaction
 	shutGate   string
 	deleteJobs string // those that name the id $1
+	jobState   string // of a job, as text
+	counts     string // of operations and of entries
+}
+
+type statement struct {
+	query string
+	args  []any
 }
 
 type rows interface{ scan(into ...any) error }
@@ -230,47 +228,22 @@ func (p Page) limit() int {
 	return min(p.Limit, maxPage)
 }
 
-// ErrCursor is a cursor that no list has given.
-var ErrCursor = errors.New("no cursor of this list")
-
-// after is the key in the cursor. Cursors are opaque, so that nobody counts on what is in them; they are no secret, since
-// every query is held to its user anyway.
-func (p Page) after() (string, error) {
-	key, err := base64.RawURLEncoding.DecodeString(p.Cursor)
-	if err != nil || !utf8.Valid(key) {
-		return "", ErrCursor
+// before is where a list, ordered by time and id, newest first, goes on.
+func (p Page) before(list string) (at time.Time, id uuid.UUID, err error) {
+	if p.Cursor == "" {
+		return time.Time{}, uuid.Nil, nil
 	}
-	return string(key), nil
+	c, err := api.ParseCursor(p.Cursor, list)
+	return time.UnixMicro(c.Micros).UTC(), c.ID, err
 }
 
 // cut makes a page of a list that was read with one item more than the page has, to see whether there are more.
-func cut[T any](all []T, p Page, key func(T) string) (page []T, next string) {
+func cut[T any](all []T, p Page, list string, key func(T) api.Cursor) (page []T, next string) {
 	if len(all) <= p.limit() {
 		return all, ""
 	}
 	all = all[:p.limit()]
-	return all, base64.RawURLEncoding.EncodeToString([]byte(key(all[len(all)-1])))
-}
-
-// timeAndID is the key of lists that are ordered by time and then by id.
-func timeAndID(at time.Time, id uuid.UUID) string { return fmt.Sprintf("%d %s", at.UnixMicro(), id) }
-
-// beforeTimeAndID is where a list, newest first, goes on.
-func (p Page) beforeTimeAndID() (at time.Time, id uuid.UUID, err error) {
-	if p.Cursor == "" {
-		return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), uuid.Max, nil
-	}
-	key, err := p.after()
-	if err != nil {
-		return at, id, err
-	}
-	micros, text, _ := strings.Cut(key, " ")
-	n, err1 := strconv.ParseInt(micros, 10, 64)
-	id, err2 := uuid.Parse(text)
-	if err1 != nil || err2 != nil || n < 0 || n > math.MaxInt64/2000 {
-		return at, id, ErrCursor
-	}
-	return time.UnixMicro(n).UTC(), id, nil
+	return all, key(all[len(all)-1]).Encode(list)
 }
 
 // text is what both databases can keep as text: UTF-8 without NUL. Names that are something else travel in the bodies of

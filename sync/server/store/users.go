@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"forg/sync/api"
 )
 
 // User is somebody with an account.
@@ -95,27 +97,28 @@ func (s *Store) user(ctx context.Context, who scope, where string, arg any) (Use
 	return u, nil
 }
 
-// Users lists all users by e-mail, for the operator; next is "" at the end.
+// Users lists all users, newest first, for the operator; next is "" at the end. api.ErrCursor.
 func (s *Store) Users(ctx context.Context, p Page) (users []User, next string, err error) {
-	after, err := p.after()
+	const list = "users"
+	at, id, err := p.before(list)
 	if err != nil {
 		return nil, "", err
 	}
-	err = s.db.read(ctx, scope{system: true}, "select "+userColumns+" from users where email > $1 order by email limit $2",
-		[]any{after, p.limit() + 1}, func(r rows) error {
-			var u User
-			var stored int64
-			if err := r.scan(s.userFields(&u, &stored)...); err != nil {
-				return err
-			}
-			s.theirMonth(&u, stored)
-			users = append(users, u)
-			return nil
-		})
+	err = s.db.read(ctx, scope{system: true}, "select "+userColumns+` from users where $1 or (created_at, id) < ($2, $3)
+		order by created_at desc, id desc limit $4`, []any{p.Cursor == "", at, id, p.limit() + 1}, func(r rows) error {
+		var u User
+		var stored int64
+		if err := r.scan(s.userFields(&u, &stored)...); err != nil {
+			return err
+		}
+		s.theirMonth(&u, stored)
+		users = append(users, u)
+		return nil
+	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list users: %w", err)
 	}
-	users, next = cut(users, p, func(u User) string { return u.Email })
+	users, next = cut(users, p, list, func(u User) api.Cursor { return api.Cursor{Micros: u.CreatedAt.UnixMicro(), ID: u.ID} })
 	return users, next, nil
 }
 
@@ -211,7 +214,7 @@ func (s *Store) DeleteUser(ctx context.Context, id uuid.UUID) error {
 
 // Export hands out all that is kept of a user, one thing after another, never all of it in memory: what names the kind
 // ("user", "device", "location", "api_key", "session", "operation", "command", "entry", "audit") and v is a User, Device,
-// Location, APIKey, Session, Operation, Command, Pulled or AuditEvent, without the hashes of secrets. What is written
+// Location, APIKey, Session, Operation, Command, api.PullEntry or AuditEvent, without the hashes of secrets. What is written
 // meanwhile may be missing. An error of emit ends it.
 func (s *Store) Export(ctx context.Context, id uuid.UUID, emit func(what string, v any) error) error {
 	u, err := s.UserByID(ctx, id)
@@ -243,7 +246,7 @@ func (s *Store) Export(ctx context.Context, id uuid.UUID, emit func(what string,
 	if err := exportPages(ctx, "audit", func(p Page) ([]AuditEvent, string, error) { return s.AuditTrail(ctx, id, p) }, emit); err != nil {
 		return err
 	}
-	_, _, err = s.pull(ctx, id, PullFrom{}, true, func(p Pulled) error { return emit("entry", p) })
+	_, _, err = s.pull(ctx, id, PullFrom{}, true, func(e *api.PullEntry) error { return emit("entry", *e) })
 	return err
 }
 

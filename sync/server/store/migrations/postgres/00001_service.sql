@@ -148,9 +148,10 @@ create table sync_log (
   op_id       uuid,
   kind        text not null,
   schema      bigint not null,
-  codec       text not null,
-  client_at   timestamptz,
+  ts_client   bigint not null,       -- microseconds since 1970, by the clock of the device
+  key_id      text not null,
   sha         bytea not null,
+  codec       text not null,
   body        bytea,                   -- NULL once redacted or removed with age; sha stays, and the chain still verifies
   received_at timestamptz not null,
   primary key (user_id, server_seq),
@@ -197,6 +198,7 @@ create table commands (
   attempts     bigint not null default 0,
   result       json,
   error        text not null default '',
+  stop         boolean not null default false, -- somebody wants it stopped
   finished_at  timestamptz,
   primary key (user_id, id),
   foreign key (user_id, device_id) references devices on delete cascade,

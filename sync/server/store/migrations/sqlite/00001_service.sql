@@ -122,9 +122,10 @@ create table sync_log (
   op_id       blob,
   kind        text not null,
   schema      integer not null,
-  codec       text not null,
-  client_at   integer,
+  ts_client   integer not null,       -- microseconds since 1970, by the clock of the device
+  key_id      text not null,
   sha         blob not null,
+  codec       text not null,
   body        blob,                   -- NULL once redacted or removed with age; sha stays, and the chain still verifies
   received_at integer not null,
   primary key (user_id, server_seq),
@@ -170,6 +171,7 @@ create table commands (
   attempts     integer not null default 0,
   result       text,
   error        text not null default '',
+  stop         integer not null default 0, -- somebody wants it stopped
   finished_at  integer,
   primary key (user_id, id),
   foreign key (user_id, device_id) references devices (user_id, id) on delete cascade,
