@@ -83,6 +83,24 @@ var policy = map[string]struct {
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
 	},
 
+	"forg/sync/server/store": {
+		forg: []string{"forg/sync/api"},
+		outside: []string{
+			"github.com/jackc/pgx/v5", "modernc.org/sqlite", "github.com/pressly/goose/v3", // the databases
+			"github.com/riverqueue/river", // jobs are enqueued in their transactions
+			"github.com/google/uuid",
+		},
+		not: []string{"flag", "net/http", "os/exec", "os/signal"},
+	},
+	"forg/sync/api": {
+		outside: []string{"github.com/google/uuid", "github.com/klauspost/compress/zstd"},
+		not:     append([]string{"flag", "io/fs", "log", "log/slog", "math/rand", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
+	},
+	"forg/sync/server/auth": {
+		outside: []string{"github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "golang.org/x/crypto"},
+		not:     append([]string{"database/sql", "flag", "log", "log/slog", "math/rand", "os/exec", "os/signal"}, offline...),
+	},
+
 	// Not in the program.
 	"forg/bench":         {},
 	"forg/docs/generate": {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},

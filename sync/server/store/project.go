@@ -1,0 +1,310 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"forg/sync/api"
+)
+
+// projection brings operations to where the entries of the log say they are. Push feeds it what is new, Rebuild all there
+// is; both must come to the same, so it looks at nothing else.
+type projection struct {
+	tx      tx
+	user    uuid.UUID
+	device  uuid.UUID
+	now     time.Time
+	rebuild bool
+	ops     map[uuid.UUID]*projected
+	erased  int64 // bytes of bodies
+}
+
+type projected struct {
+	op   Operation
+	was  Operation
+	has  bool // there is such an operation
+	had  bool // and a row for it
+	kept bool // what made it is no longer in the log: the row is all there is
+}
+
+// get is the operation as it is now.
+func (p *projection) get(ctx context.Context, id uuid.UUID) (*projected, error) {
+	if o := p.ops[id]; o != nil {
+		return o, nil
+	}
+	o := &projected{}
+	err := p.tx.query(ctx, "select "+operationColumns+" from operations where user_id = $1 and id = $2"+p.tx.dialect().forUpdate,
+		[]any{p.user, id}, func(r rows) error {
+			o.has, o.had = true, true
+			return r.scan(o.op.fields()...)
+		})
+	o.was = o.op
+	if p.ops == nil {
+		p.ops = map[uuid.UUID]*projected{}
+	}
+	p.ops[id] = o
+	return o, err
+}
+
+// add takes in an entry of the log that came in at the time given.
+func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) error {
+	switch e.Kind {
+	case api.KindStarted, api.KindFinished, api.KindRollback, api.KindRedact, api.KindRenamed:
+	default:
+		return nil // the rest says nothing of operations as a whole
+	}
+	body, err := e.Decode()
+	if err != nil {
+		return err
+	}
+	if b, ok := body.(*api.DeviceRenamed); ok {
+		if p.rebuild {
+			return nil // devices are no projection: the person may have renamed it here since
+		}
+		_, err := p.tx.exec(ctx, "update devices set name = $3 where user_id = $1 and id = $2", p.user, p.device, b.Name)
+		return err
+	}
+	if e.OpID == uuid.Nil || e.Kind == api.KindRenamed {
+		return nil
+	}
+	o, err := p.get(ctx, e.OpID)
+	if err != nil {
+		return err
+	}
+	// A clock that is ahead must not put an operation on top of every list for ever.
+	at := time.UnixMicro(e.TSClient).UTC()
+	if at.After(received) {
+		at = received
+	}
+	op := &o.op
+	switch e.Kind {
+	case api.KindStarted:
+		if e.Redacted && o.had {
+			o.kept = true
+			o.op, o.has = o.was, true
+			return nil
+		}
+		if !o.has {
+			o.has = true
+			*op = Operation{ID: e.OpID, UserID: p.user, DeviceID: p.device, CreatedAt: at, Version: 1}
+		}
+		if op.Status == "" || op.Status.CanBecome(api.OpRunning) {
+			op.Status = api.OpRunning
+		}
+		op.StartedAt = at
+		if b, ok := body.(*api.Started); ok { // sealed, it says only that there is one
+			op.Kind, op.Root, op.FilesTotal, op.RollbackOf = b.Kind, text(b.Root), b.Planned, b.RollbackOf
+			if len(b.Options) > 0 {
+				if op.Options, err = json.Marshal(b.Options); err != nil {
+					return fmt.Errorf("keep the options of %s: %w", e.OpID, err)
+				}
+			}
+		}
+	case api.KindFinished:
+		if !o.has || o.kept {
+			return nil
+		}
+		b, ok := body.(*api.Finished)
+		if !ok {
+			b = &api.Finished{Status: api.OpCompleted}
+		}
+		if !b.Status.Known() || !b.Status.Finished() || !op.Status.CanBecome(b.Status) {
+			return nil
+		}
+		op.Status, op.CompletedAt, op.Error = b.Status, at, text(b.Error)
+		op.FilesProcessed, op.FilesFailed, op.DuplicatesFound, op.BytesMoved = b.Processed, b.Failed, b.Duplicates, b.Bytes
+		if op.RollbackOf == uuid.Nil || b.RootStatus == "" {
+			return nil
+		}
+		of, err := p.get(ctx, op.RollbackOf)
+		if err != nil {
+			return err
+		}
+		if of.has && b.RootStatus.Known() && b.RootStatus.Finished() && of.op.Status.CanBecome(b.RootStatus) {
+			of.op.Status = b.RootStatus
+		}
+	case api.KindRollback:
+		b, ok := body.(*api.RollbackResult)
+		if !ok || !o.has || o.kept || op.Status.Finished() {
+			return nil // the operation has spoken for itself
+		}
+		op.Status, op.CompletedAt, op.Error = afterCommand(b.State), at, text(b.Error)
+		op.FilesProcessed, op.FilesFailed = b.Restored, b.Failed
+	case api.KindRedact:
+		if o.has {
+			op.Root, op.Options, op.Error = "", nil, ""
+		}
+		if p.rebuild {
+			return nil
+		}
+		// The entry itself has nothing to hide and says that the others are gone.
+		var bytes int64
+		const which = "from sync_log where user_id = $1 and device_id = $2 and op_id = $3 and kind <> $4 and body is not null"
+		args := []any{p.user, p.device, e.OpID, api.KindRedact}
+		if err := one(ctx, p.tx, "select coalesce(sum(length(body)), 0) "+which, args, &bytes); err != nil {
+			return err
+		}
+		p.erased += bytes
+		_, err := p.tx.exec(ctx, "update sync_log set body = null "+which[len("from sync_log "):], args...)
+		return err
+	}
+	return nil
+}
+
+// afterCommand is what an operation has become when the command that asked for it ended in a state.
+func afterCommand(s api.CommandState) api.OperationStatus {
+	switch s {
+	case api.CommandSucceeded:
+		return api.OpCompleted
+	case api.CommandPartial:
+		return api.OpPartial
+	case api.CommandExpired:
+		return api.OpExpired
+	case api.CommandCancelled:
+		return api.OpCancelled
+	}
+	return api.OpFailed
+}
+
+// changed are the operations that are no longer what their rows say.
+func (p *projection) changed() []*projected {
+	var all []*projected
+	for _, o := range p.ops {
+		if o.has && (!o.had || !o.op.same(o.was)) {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b *projected) int { return compareID(a.op.ID, b.op.ID) })
+	return all
+}
+
+// write makes the rows what the operations are now, and counts for the user.
+func (p *projection) write(ctx context.Context) error {
+	var made, bytes int64
+	for _, o := range p.changed() {
+		bytes += o.op.BytesMoved - o.was.BytesMoved
+		if !o.had {
+			made++
+			if err := insertOperation(ctx, p.tx, &o.op, false); err != nil {
+				return err
+			}
+			continue
+		}
+		o.op.Version = o.was.Version + 1
+		if err := writeOperation(ctx, p.tx, &o.op); err != nil {
+			return err
+		}
+	}
+	if p.rebuild {
+		made = 0
+	}
+	return countFor(ctx, p.tx, p.user, p.now, made, bytes)
+}
+
+// countFor adds to what is counted for a user.
+func countFor(ctx context.Context, t tx, user uuid.UUID, now time.Time, operations, bytes int64) error {
+	if operations == 0 && bytes == 0 {
+		return nil
+	}
+	_, err := t.exec(ctx, `update users set operations_this_month = case when operations_month = $2 then operations_this_month + $3 else $3 end,
+		operations_month = $2, storage_bytes_managed = storage_bytes_managed + $4 where id = $1`, user, month(now), operations, bytes)
+	return err
+}
+
+func (p *projection) events() []Event {
+	var all []Event
+	for _, o := range p.changed() {
+		all = append(all, Event{User: p.user, Kind: EventOperation, ID: o.op.ID, Seq: o.op.Version})
+	}
+	return all
+}
+
+// Rebuild makes the operations of a user anew from the log, in one transaction. What was asked for here and has not
+// begun is not in the log and stays, and so do operations whose history was removed.
+func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
+	err := s.as(ctx, user, func(t tx) error {
+		var head int64
+		if err := one(ctx, t, "select head from heads where user_id = $1"+t.dialect().forUpdate, []any{user}, &head); err != nil {
+			return err
+		}
+		p := projection{tx: t, user: user, now: s.now(), rebuild: true, ops: map[uuid.UUID]*projected{}}
+		asked := map[uuid.UUID]bool{}
+		err := t.query(ctx, "select "+operationColumns+", asked from operations where user_id = $1"+t.dialect().forUpdate, []any{user}, func(r rows) error {
+			o := &projected{has: true, had: true}
+			var a bool
+			err := r.scan(append(o.op.fields(), &a)...)
+			o.was = o.op
+			p.ops[o.op.ID], asked[o.op.ID] = o, a
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		// Back to before the log spoke of them.
+		const told = "('" + api.KindStarted + "', '" + api.KindFinished + "', '" + api.KindRollback + "')"
+		err = t.query(ctx, "select distinct op_id from sync_log where user_id = $1 and op_id is not null and kind in "+told, []any{user}, func(r rows) error {
+			var id uuid.UUID
+			if err := r.scan(&id); err != nil {
+				return err
+			}
+			o := p.ops[id]
+			if o == nil {
+				return nil
+			}
+			if !asked[id] {
+				o.has, o.op = false, Operation{Version: o.was.Version}
+				return nil
+			}
+			w := o.was
+			o.op = Operation{ID: id, UserID: user, DeviceID: w.DeviceID, Kind: w.Kind, Status: api.OpPending, Root: w.Root, Options: w.Options,
+				CreatedAt: w.CreatedAt, RollbackOf: w.RollbackOf, Version: w.Version}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for after := int64(0); after < head; {
+			var page []api.PullEntry
+			err := t.query(ctx, "select "+entryColumns+` from sync_log where user_id = $1 and server_seq > $2 and kind in
+				('op.started', 'op.finished', 'rollback.result', 'redact') order by server_seq limit $3`, []any{user, after, pullEntries}, func(r rows) error {
+				var e api.PullEntry
+				err := scanEntry(r, &e)
+				page = append(page, e)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if len(page) == 0 {
+				break
+			}
+			for i := range page {
+				e := &page[i]
+				p.device, after = e.DeviceID, e.ServerSeq
+				if err := p.add(ctx, &e.Entry, e.ReceivedAt); err != nil {
+					return err
+				}
+			}
+		}
+		for id, o := range p.ops {
+			if o.had && !o.has { // the log does not know it after all
+				if _, err := t.exec(ctx, "delete from operations where user_id = $1 and id = $2", user, id); err != nil {
+					return err
+				}
+			}
+			if o.has && o.had {
+				o.op.Version = o.was.Version
+			}
+		}
+		return p.write(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("rebuild operations: %w", err)
+	}
+	return nil
+}
