@@ -314,7 +314,9 @@ func TestValidate(t *testing.T) {
 		"device's name":    {func(r *PushRequest) { sealAs(&r.Entries[4], `{"name":"a\nb"}`) }, "body.entries[4].body.name"},
 		"rollback":         {func(r *PushRequest) { sealAs(&r.Entries[9], `{"state":"running"}`) }, "body.entries[9].body.command_id"},
 		"chunk":            {func(r *PushRequest) { sealAs(&r.Entries[1], "\x01\x05") }, "body.entries[1].body"},
-		"much JSON":        {func(r *PushRequest) { sealAs(&r.Entries[4], `{"name":"a","x":"`+strings.Repeat("x", maxPlainBody)+`"}`) }, "body.entries[4].body"},
+		"much JSON": {func(r *PushRequest) {
+			sealAs(&r.Entries[4], `{"name":"a","x":"`+strings.Repeat("x", maxPlainBody)+`"}`)
+		}, "body.entries[4].body"},
 	} {
 		r := fresh()
 		c.change(r)
