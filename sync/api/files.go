@@ -345,7 +345,7 @@ func readFiles(b []byte, build bool) iter.Seq2[FileRecord, error] {
 
 		text := 0
 		var seq, source, target, at int64
-		name := make([]byte, 0, 256)
+		name, scratch := make([]byte, 0, 256), make([]byte, 0, 256)
 		readName := func() bool {
 			k, rest := col[colShared].uint(), col[colLength].uint()
 			if k > uint64(len(name)) || rest > MaxPath || k+rest > MaxPath {
@@ -367,7 +367,8 @@ func readFiles(b []byte, build bool) iter.Seq2[FileRecord, error] {
 			if !build {
 				return "", true
 			}
-			return folders[folder] + string(name), true
+			scratch = append(append(scratch[:0], folders[folder]...), name...)
+			return string(scratch), true
 		}
 		for i := range n {
 			var r FileRecord
