@@ -21,8 +21,10 @@ var policy = map[string]struct {
 }{
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
+			"forg/sync/api", "forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // all but with the tag noserver
 		outside: []string{
+			"github.com/google/uuid", // ids of the operator's commands
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
 			"github.com/spf13", "go.yaml.in/yaml/v3", // flags and configuration
@@ -57,7 +59,7 @@ var policy = map[string]struct {
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/images": {
-		outside: []string{"github.com/bep/imagemeta", "golang.org/x/image", "golang.org/x/sync"}, // how a picture is turned, formats, limits
+		outside: []string{"github.com/bep/imagemeta", "golang.org/x/image", "golang.org/x/sync"},                        // how a picture is turned, formats, limits
 		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // gets an io.ReaderAt
 	},
 	"forg/organizer/archive": {
@@ -99,6 +101,16 @@ var policy = map[string]struct {
 	"forg/sync/server/auth": {
 		outside: []string{"github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "golang.org/x/crypto"},
 		not:     append([]string{"database/sql", "flag", "log", "log/slog", "math/rand", "os/exec", "os/signal"}, offline...),
+	},
+
+	"forg/sync/server": {
+		forg: []string{"forg/journal", "forg/organizer", "forg/rules", "forg/sync/api", "forg/sync/server/auth", "forg/sync/server/store"},
+		outside: []string{
+			"github.com/danielgtaylor/huma/v2", "github.com/coder/websocket", "github.com/rs/cors", // HTTP
+			"github.com/klauspost/compress", "github.com/redis/go-redis/v9", // bodies, rates
+			"github.com/riverqueue/river", "github.com/google/uuid",
+		},
+		not: []string{"flag", "os/exec", "os/signal"},
 	},
 
 	// Not in the program.
