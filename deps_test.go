@@ -29,6 +29,7 @@ var policy = map[string]struct {
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
 			"github.com/spf13", "go.yaml.in/yaml/v3", // flags and configuration
 			"github.com/bmatcuk/doublestar/v4", // its error for a bad glob
+			"golang.org/x/sync",                // thumbnails side by side
 		},
 		not: offline,
 	},

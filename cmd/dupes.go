@@ -65,9 +65,9 @@ them and compares them afresh, tells what has changed since, and lets those stay
 reports of fclones, fdupes and jdupes too, and --format fclones is for the commands of fclones. -i shows what would
 be dealt with on a full screen, to choose from.
 
---similar images finds pictures that look alike instead: other sizes, formats, qualities, small changes. What looks alike is
-for a person to judge: --format html makes a page on which you see the pictures and choose what goes, and the selection
-that you save there is carried out by --from selection.json --action trash.
+--similar images finds pictures that look alike instead: other sizes, formats, qualities, small changes. What looks
+alike is for a person to judge: --format html makes a page on which you see the pictures and choose what goes, and the
+selection that you save there is carried out by --from selection.json --action trash.
 
 Left alone: hidden files, links, unfinished downloads, system files, and files in projects, repositories and application
 bundles, which do not count as the copy that stays either. Empty files are no duplicates unless you say --empty.`,

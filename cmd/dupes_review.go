@@ -248,11 +248,11 @@ func (m *dupesReview) toggle(g, file int) error {
 	}
 	first := 0
 	if same == 0 { // another one must take its place
-		first = slices.IndexFunc(group.Files, func(c organizer.Copy) bool { return c.Same != 0 && c.Role != organizer.Superfluous })
-		for first >= 0 && !m.found.CanLead(group, first) {
-			k := slices.IndexFunc(group.Files[first+1:], func(c organizer.Copy) bool { return c.Same != 0 && c.Role != organizer.Superfluous })
-			if first += k + 1; k < 0 {
-				first = -1
+		first = -1
+		for k, c := range group.Files {
+			if c.Same != 0 && c.Role != organizer.Superfluous && m.found.CanLead(group, k) {
+				first = k
+				break
 			}
 		}
 		if first < 0 {

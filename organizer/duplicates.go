@@ -180,6 +180,11 @@ type duplicateFinder struct {
 	contents []equalFiles
 	classes  [][]int32 // per chunk and file, 1 + index in contents; 0 where a file equals no other
 	criteria []criterion
+	scratch  struct { // of units
+		order []int32
+		of    []int
+		units []unit
+	}
 }
 
 // duplicatePlace is what the place of a folder says about the files in it.
@@ -280,7 +285,7 @@ func (f *duplicateFinder) order() []criterion {
 	if f.opt.Keep != KeepFirst {
 		list = append(list, criterion{"shortest path", func(a, b Ref) int { return cmp.Compare(length(a), length(b)) }})
 	}
-	return append(list, criterion{"first by name", func(a, b Ref) int { return strings.Compare(t.Path(a), t.Path(b)) }})
+	return append(list, criterion{"first by name", t.comparePaths})
 }
 
 // compareBool puts false before true.
@@ -301,6 +306,19 @@ func (f *duplicateFinder) rankRefs(a, b Ref) int {
 		}
 	}
 	return compareRefs(a, b)
+}
+
+// comparePaths orders files by their paths, which are rarely needed for it.
+func (t *Tree) comparePaths(a, b Ref) int {
+	x, y := t.DirOf(a), t.DirOf(b)
+	if x == y {
+		return strings.Compare(t.Name(a), t.Name(b))
+	}
+	p, q := t.Dirs[x].Path, t.Dirs[y].Path
+	if n := min(len(p), len(q)); p[:n] != q[:n] {
+		return strings.Compare(p, q)
+	}
+	return strings.Compare(t.Path(a), t.Path(b))
 }
 
 func compareRefs(a, b Ref) int {
@@ -430,15 +448,18 @@ type unit struct {
 	role      Role
 }
 
-// units puts the names of a content into the order in which they would be chosen to stay, and says which are one file.
+// units puts the names of a content into the order in which they would be chosen to stay, and says which are one file. What
+// it returns is good until it is called again.
 func (f *duplicateFinder) units(c *equalFiles) (order []int32, of []int, units []unit) {
-	order, of = make([]int32, len(c.refs)), make([]int, len(c.refs))
-	for i := range order {
-		order[i] = int32(i)
+	order, of, units = f.scratch.order[:0], f.scratch.of[:0], f.scratch.units[:0]
+	for i := range c.refs {
+		order, of = append(order, int32(i)), append(of, 0)
 	}
 	slices.SortFunc(order, func(a, b int32) int { return f.rankRefs(c.refs[a], c.refs[b]) })
-	units = make([]unit, 0, len(order))
-	byInode := map[identityOn]int{}
+	var byInode map[identityOn]int
+	if c.joined {
+		byInode = make(map[identityOn]int, len(order))
+	}
 	for k, at := range order {
 		p := &f.places[f.Tree.DirOf(c.refs[at])]
 		u, known := len(units), false
@@ -460,6 +481,7 @@ func (f *duplicateFinder) units(c *equalFiles) (order []int32, of []int, units [
 			units[u].roots = append(units[u].roots, p.root)
 		}
 	}
+	f.scratch.order, f.scratch.of, f.scratch.units = order, of, units
 	return order, of, units
 }
 
@@ -472,7 +494,14 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 		c.protected = int64(len(units) - 1)
 		return
 	}
-	blocks, roots, kept := map[int32]bool{}, map[int32]bool{}, 0 // of files that stay
+	var blocks, roots map[int32]bool // of files that stay, where that matters
+	if c.joined {
+		blocks = map[int32]bool{}
+	}
+	if f.opt.Isolate {
+		roots = map[int32]bool{}
+	}
+	kept := 0
 	keep := func(u *unit, role Role) {
 		u.role = role
 		if c.joined {
@@ -566,7 +595,7 @@ func (f *duplicateFinder) collect() {
 		if c := cmp.Or(cmp.Compare(b.Wasted, a.Wasted), cmp.Compare(b.Size, a.Size)); c != 0 {
 			return c
 		}
-		return strings.Compare(f.Tree.Path(a.Files[0].File), f.Tree.Path(b.Files[0].File))
+		return f.Tree.comparePaths(a.Files[0].File, b.Files[0].File)
 	})
 	f.sortFolders()
 }

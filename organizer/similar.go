@@ -134,7 +134,7 @@ const picturesCategory = "Images"
 // list lists the files that are pictures by their names, each file once.
 func (f *similarFinder) list() {
 	f.names = map[identityOn][]Ref{}
-	first := map[identityOn]bool{}
+	first := map[identityOn]int{} // where in f.pictures a file is, by the name that comes first
 	for r, file := range f.Tree.All() {
 		if file.Left != NotLeft || file.Size < max(f.opt.MinSize, 1) || f.opt.MaxSize > 0 && file.Size > f.opt.MaxSize {
 			continue
@@ -144,13 +144,27 @@ func (f *similarFinder) list() {
 			continue
 		}
 		id := identityOn{f.Tree.Dirs[f.Tree.DirOf(r)].Dev, file.Ino}
-		if file.Ino != 0 && first[id] {
+		if at, again := first[id]; again && file.Ino != 0 {
+			if known := &f.pictures[at].r; f.before(r, *known) {
+				r, *known = *known, r
+			}
 			f.names[id] = append(f.names[id], r)
 			continue
 		}
-		first[id] = true
+		first[id] = len(f.pictures)
 		f.pictures = append(f.pictures, candidatePicture{r: r})
 	}
+}
+
+// unseen says in a person's words why a picture could not be looked at.
+func unseen(path string, err error) error {
+	switch {
+	case errors.Is(err, metadata.ErrDamaged):
+		return fmt.Errorf("look at %s: the picture is damaged or cut short", path)
+	case errors.Is(err, metadata.ErrLimit):
+		return fmt.Errorf("look at %s: the picture is too large", path)
+	}
+	return fmt.Errorf("look at %s: %w", path, cause(err))
 }
 
 // read makes the fingerprints, and sorts by how good the pictures are.
@@ -184,7 +198,7 @@ func (f *similarFinder) read(ctx context.Context) error {
 			f.Unsupported++
 		case o.err != nil:
 			path := f.Tree.Path(f.pictures[o.i].r)
-			f.Problems = append(f.Problems, Problem{path, o.err})
+			f.Problems = append(f.Problems, Problem{path, unseen(path, o.err)})
 		case o.print.Plain():
 			f.Plain++
 			f.Pictures++
@@ -206,10 +220,18 @@ func (f *similarFinder) read(ctx context.Context) error {
 		if c := cmp.Or(cmp.Compare(pixels(b.print), pixels(a.print)), compareBool(a.print.Grey(), b.print.Grey()), cmp.Compare(fb.Size, fa.Size), cmp.Compare(fa.Mtime, fb.Mtime)); c != 0 {
 			return c
 		}
-		pa, pb := f.Tree.Path(a.r), f.Tree.Path(b.r)
-		return cmp.Or(cmp.Compare(len(pa), len(pb)), cmp.Compare(pa, pb))
+		if f.before(a.r, b.r) {
+			return -1
+		}
+		return 1
 	})
 	return nil
+}
+
+// before puts the shorter path first, of equally long ones the first by name.
+func (f *similarFinder) before(a, b Ref) bool {
+	pa, pb := f.Tree.Path(a), f.Tree.Path(b)
+	return cmp.Or(cmp.Compare(len(pa), len(pb)), cmp.Compare(pa, pb)) < 0
 }
 
 func pixels(p *images.Print) uint64 { return uint64(p.Width) * uint64(p.Height) }
