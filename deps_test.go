@@ -24,7 +24,7 @@ var policy = map[string]struct {
 		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
 			"forg/sync/api", "forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // all but with the tag noserver
 		outside: []string{
-			"github.com/google/uuid", // ids of the operator's commands
+			"github.com/google/uuid",                                                               // ids of the operator's commands
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
 			"github.com/spf13", "go.yaml.in/yaml/v3", // flags and configuration
