@@ -239,8 +239,9 @@ func (s *Store) create(ctx context.Context, user uuid.UUID, n *NewOperation, of 
 	return op, replayed, nil
 }
 
-func operation(ctx context.Context, t tx, user, id uuid.UUID, lock string) (o Operation, err error) {
-	err = one(ctx, t, "select "+operationColumns+" from operations where user_id = $1 and id = $2"+lock, []any{user, id}, o.fields()...)
+// operation reads one; more goes on from the WHERE.
+func operation(ctx context.Context, t tx, user, id uuid.UUID, more string) (o Operation, err error) {
+	err = one(ctx, t, "select "+operationColumns+" from operations where user_id = $1 and id = $2"+more, []any{user, id}, o.fields()...)
 	return o, err
 }
 
@@ -341,12 +342,12 @@ type Progress struct {
 	Error           string
 }
 
-// UpdateOperation sets status and counts, and the time of start or end that goes with the status. ErrNotFound; ErrFinal:
-// it cannot become that any more.
+// UpdateOperation sets status and counts of an operation that was asked for here, and the time of start or end that goes
+// with the status; of all others only the log speaks. ErrNotFound; ErrFinal: it cannot become that any more.
 func (s *Store) UpdateOperation(ctx context.Context, user, id uuid.UUID, p Progress) (Operation, error) {
 	var o Operation
 	err := s.as(ctx, user, func(t tx) (err error) {
-		if o, err = operation(ctx, t, user, id, t.dialect().forUpdate); err != nil {
+		if o, err = operation(ctx, t, user, id, " and asked"+t.dialect().forUpdate); err != nil {
 			return err
 		}
 		return s.progress(ctx, t, &o, p)

@@ -84,9 +84,7 @@ func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) 
 	op := &o.op
 	switch e.Kind {
 	case api.KindStarted:
-		if e.Redacted && o.had {
-			o.kept = true
-			o.op, o.has = o.was, true
+		if o.kept {
 			return nil
 		}
 		if !o.has {
@@ -106,6 +104,13 @@ func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) 
 			}
 		}
 	case api.KindFinished:
+		if o.kept && op.RollbackOf != uuid.Nil { // what it made of the other is no longer in the log either
+			of, err := p.get(ctx, op.RollbackOf)
+			if err == nil && of.had {
+				of.op.Status = of.was.Status
+			}
+			return err
+		}
 		if !o.has || o.kept {
 			return nil
 		}
@@ -136,7 +141,7 @@ func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) 
 		op.Status, op.CompletedAt, op.Error = afterCommand(b.State), at, text(b.Error)
 		op.FilesProcessed, op.FilesFailed = b.Restored, b.Failed
 	case api.KindRedact:
-		if o.has {
+		if o.has && !o.kept {
 			op.Root, op.Options, op.Error = "", nil, ""
 		}
 		if p.rebuild {
@@ -195,7 +200,9 @@ func (p *projection) write(ctx context.Context) error {
 			}
 			continue
 		}
-		o.op.Version = o.was.Version + 1
+		if o.op.Version = o.was.Version; !p.rebuild {
+			o.op.Version++
+		}
 		if err := writeOperation(ctx, p.tx, &o.op); err != nil {
 			return err
 		}
@@ -245,24 +252,25 @@ func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
 		if err != nil {
 			return err
 		}
-		// Back to before the log spoke of them.
+		// Back to before the log spoke of them, unless it no longer says all that it said. Of what was asked for here it
+		// knows all only once it has the last word.
 		const told = "('" + api.KindStarted + "', '" + api.KindFinished + "', '" + api.KindRollback + "')"
-		err = t.query(ctx, "select distinct op_id from sync_log where user_id = $1 and op_id is not null and kind in "+told, []any{user}, func(r rows) error {
+		err = t.query(ctx, "select op_id, max(case when kind = '"+api.KindFinished+"' then 1 else 0 end), max(case when body is null then 1 else 0 end) from sync_log "+
+			"where user_id = $1 and op_id is not null and kind in "+told+" group by op_id", []any{user}, func(r rows) error {
 			var id uuid.UUID
-			if err := r.scan(&id); err != nil {
+			var finished, removed int64
+			if err := r.scan(&id, &finished, &removed); err != nil {
 				return err
 			}
-			o := p.ops[id]
-			if o == nil {
-				return nil
+			switch o := p.ops[id]; {
+			case o == nil:
+			case removed > 0, asked[id] && finished == 0:
+				o.kept = true
+			case !asked[id]:
+				o.has, o.op = false, Operation{}
+			default:
+				o.op.Status, o.op.CompletedAt, o.op.Error = api.OpPending, time.Time{}, ""
 			}
-			if !asked[id] {
-				o.has, o.op = false, Operation{Version: o.was.Version}
-				return nil
-			}
-			w := o.was
-			o.op = Operation{ID: id, UserID: user, DeviceID: w.DeviceID, Kind: w.Kind, Status: api.OpPending, Root: w.Root, Options: w.Options,
-				CreatedAt: w.CreatedAt, RollbackOf: w.RollbackOf, Version: w.Version}
 			return nil
 		})
 		if err != nil {
@@ -289,16 +297,6 @@ func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
 				if err := p.add(ctx, &e.Entry, e.ReceivedAt); err != nil {
 					return err
 				}
-			}
-		}
-		for id, o := range p.ops {
-			if o.had && !o.has { // the log does not know it after all
-				if _, err := t.exec(ctx, "delete from operations where user_id = $1 and id = $2", user, id); err != nil {
-					return err
-				}
-			}
-			if o.has && o.had {
-				o.op.Version = o.was.Version
 			}
 		}
 		return p.write(ctx)
