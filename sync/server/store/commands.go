@@ -44,12 +44,11 @@ func (c *Command) fields() []any {
 		&c.CreatedAt, &c.ExpiresAt, &c.Lease, &c.LeaseUntil, &c.Attempts, &c.Result, &c.Error, &c.Stop, &c.FinishedAt}
 }
 
-func insertCommand(ctx context.Context, t tx, c *Command) error {
-	_, err := t.exec(ctx, "insert into commands ("+commandColumns+`)
+func insertCommand(c *Command) statement {
+	return statement{"insert into commands (" + commandColumns + `)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
-		c.UserID, c.ID, c.DeviceID, string(c.Kind), c.Operation, c.RollbackOf, c.Params, c.MAC, string(c.State), c.CreatedBy,
-		c.CreatedAt, c.ExpiresAt, c.Lease, c.LeaseUntil, c.Attempts, c.Result, c.Error, c.Stop, c.FinishedAt)
-	return err
+		[]any{c.UserID, c.ID, c.DeviceID, string(c.Kind), c.Operation, c.RollbackOf, c.Params, c.MAC, string(c.State), c.CreatedBy,
+			c.CreatedAt, c.ExpiresAt, c.Lease, c.LeaseUntil, c.Attempts, c.Result, c.Error, c.Stop, c.FinishedAt}}
 }
 
 func command(ctx context.Context, t tx, user, id uuid.UUID) (c Command, err error) {

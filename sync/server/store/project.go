@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,29 +35,70 @@ type projected struct {
 
 // get is the operation as it is now.
 func (p *projection) get(ctx context.Context, id uuid.UUID) (*projected, error) {
-	if o := p.ops[id]; o != nil {
-		return o, nil
+	if p.ops[id] == nil {
+		if err := p.load(ctx, []uuid.UUID{id}); err != nil {
+			return nil, err
+		}
 	}
-	o := &projected{}
-	err := p.tx.query(ctx, "select "+operationColumns+" from operations where user_id = $1 and id = $2"+p.tx.dialect().forUpdate,
-		[]any{p.user, id}, func(r rows) error {
-			o.has, o.had = true, true
-			return r.scan(o.op.fields()...)
-		})
-	o.was = o.op
+	return p.ops[id], nil
+}
+
+// expect loads the operations that the entries are about, in one go.
+func (p *projection) expect(ctx context.Context, entries []api.Entry) error {
+	var ids []uuid.UUID
+	for i := range entries {
+		if e := &entries[i]; projects(e.Kind) && e.OpID != uuid.Nil {
+			ids = append(ids, e.OpID)
+		}
+	}
+	slices.SortFunc(ids, compareID)
+	ids = slices.Compact(ids)
+	for some := range slices.Chunk(ids, 256) {
+		if err := p.load(ctx, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *projection) load(ctx context.Context, ids []uuid.UUID) error {
 	if p.ops == nil {
 		p.ops = map[uuid.UUID]*projected{}
 	}
-	p.ops[id] = o
-	return o, err
+	args := []any{p.user}
+	var in strings.Builder
+	for i, id := range ids {
+		p.ops[id] = &projected{}
+		args = append(args, id)
+		fmt.Fprintf(&in, ", $%d", i+2)
+	}
+	for n := len(ids); n&(n-1) != 0; n++ { // a few statements to prepare, not one for each number
+		args = append(args, uuid.Max)
+		fmt.Fprintf(&in, ", $%d", n+2)
+	}
+	return p.tx.query(ctx, "select "+operationColumns+" from operations where user_id = $1 and id in ("+in.String()[2:]+") order by id"+
+		p.tx.dialect().forUpdate, args, func(r rows) error {
+		o := projected{has: true, had: true}
+		err := r.scan(o.op.fields()...)
+		o.was = o.op
+		p.ops[o.op.ID] = &o
+		return err
+	})
+}
+
+// projects reports whether entries of a kind say something of operations as a whole.
+func projects(kind string) bool {
+	switch kind {
+	case api.KindStarted, api.KindFinished, api.KindRollback, api.KindRedact:
+		return true
+	}
+	return false
 }
 
 // add takes in an entry of the log that came in at the time given.
 func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) error {
-	switch e.Kind {
-	case api.KindStarted, api.KindFinished, api.KindRollback, api.KindRedact, api.KindRenamed:
-	default:
-		return nil // the rest says nothing of operations as a whole
+	if !projects(e.Kind) && e.Kind != api.KindRenamed {
+		return nil
 	}
 	body, err := e.Decode()
 	if err != nil {
@@ -130,7 +172,7 @@ func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) 
 		if err != nil {
 			return err
 		}
-		if of.has && b.RootStatus.Known() && b.RootStatus.Finished() && of.op.Status.CanBecome(b.RootStatus) {
+		if of.has && !of.kept && b.RootStatus.Known() && b.RootStatus.Finished() && of.op.Status.CanBecome(b.RootStatus) {
 			of.op.Status = b.RootStatus
 		}
 	case api.KindRollback:
@@ -188,39 +230,35 @@ func (p *projection) changed() []*projected {
 	return all
 }
 
-// write makes the rows what the operations are now, and counts for the user.
-func (p *projection) write(ctx context.Context) error {
+// writes make the rows what the operations are now, and count for the user.
+func (p *projection) writes() []statement {
+	var all []statement
 	var made, bytes int64
 	for _, o := range p.changed() {
 		bytes += o.op.BytesMoved - o.was.BytesMoved
 		if !o.had {
 			made++
-			if err := insertOperation(ctx, p.tx, &o.op, false); err != nil {
-				return err
-			}
+			all = append(all, insertOperation(&o.op, false))
 			continue
 		}
 		if o.op.Version = o.was.Version; !p.rebuild {
 			o.op.Version++
 		}
-		if err := writeOperation(ctx, p.tx, &o.op); err != nil {
-			return err
-		}
+		all = append(all, writeOperation(&o.op))
 	}
 	if p.rebuild {
 		made = 0
 	}
-	return countFor(ctx, p.tx, p.user, p.now, made, bytes)
+	return append(all, countFor(p.user, p.now, made, bytes)...)
 }
 
 // countFor adds to what is counted for a user.
-func countFor(ctx context.Context, t tx, user uuid.UUID, now time.Time, operations, bytes int64) error {
+func countFor(user uuid.UUID, now time.Time, operations, bytes int64) []statement {
 	if operations == 0 && bytes == 0 {
 		return nil
 	}
-	_, err := t.exec(ctx, `update users set operations_this_month = case when operations_month = $2 then operations_this_month + $3 else $3 end,
-		operations_month = $2, storage_bytes_managed = storage_bytes_managed + $4 where id = $1`, user, month(now), operations, bytes)
-	return err
+	return []statement{{`update users set operations_this_month = case when operations_month = $2 then operations_this_month + $3 else $3 end,
+		operations_month = $2, storage_bytes_managed = storage_bytes_managed + $4 where id = $1`, []any{user, month(now), operations, bytes}}}
 }
 
 func (p *projection) events() []Event {
@@ -299,7 +337,7 @@ func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
 				}
 			}
 		}
-		return p.write(ctx)
+		return t.execAll(ctx, p.writes()...)
 	})
 	if err != nil {
 		return fmt.Errorf("rebuild operations: %w", err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -17,6 +18,11 @@ import (
 func TestRebuild(t *testing.T) {
 	databases(t, func(t *testing.T, s testStore) {
 		n := 0
+		if s.Postgres() || testing.Short() { // each takes some hundred round trips
+			was := flag.Lookup("rapid.checks").Value.String()
+			ok(t, flag.Set("rapid.checks", "15"))
+			defer flag.Set("rapid.checks", was)
+		}
 		rapid.Check(t, func(rt *rapid.T) {
 			n++
 			u := s.newUser(t, fmt.Sprintf("user%d@example.org", n))
