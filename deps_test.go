@@ -115,8 +115,9 @@ var policy = map[string]struct {
 	},
 
 	// Not in the program.
-	"forg/bench":         {},
-	"forg/docs/generate": {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
+	"forg/bench":           {},
+	"forg/internal/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
+	"forg/docs/generate":   {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }
 
 // offline is what a program that never uses the network has no use for.

@@ -44,12 +44,11 @@ func (c *Command) fields() []any {
 		&c.CreatedAt, &c.ExpiresAt, &c.Lease, &c.LeaseUntil, &c.Attempts, &c.Result, &c.Error, &c.Stop, &c.FinishedAt}
 }
 
-func insertCommand(ctx context.Context, t tx, c *Command) error {
-	_, err := t.exec(ctx, "insert into commands ("+commandColumns+`)
+func insertCommand(c *Command) statement {
+	return statement{"insert into commands (" + commandColumns + `)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
-		c.UserID, c.ID, c.DeviceID, string(c.Kind), c.Operation, c.RollbackOf, c.Params, c.MAC, string(c.State), c.CreatedBy,
-		c.CreatedAt, c.ExpiresAt, c.Lease, c.LeaseUntil, c.Attempts, c.Result, c.Error, c.Stop, c.FinishedAt)
-	return err
+		[]any{c.UserID, c.ID, c.DeviceID, string(c.Kind), c.Operation, c.RollbackOf, c.Params, c.MAC, string(c.State), c.CreatedBy,
+			c.CreatedAt, c.ExpiresAt, c.Lease, c.LeaseUntil, c.Attempts, c.Result, c.Error, c.Stop, c.FinishedAt}}
 }
 
 func command(ctx context.Context, t tx, user, id uuid.UUID) (c Command, err error) {
@@ -63,15 +62,18 @@ func (s *Store) LeaseCommands(ctx context.Context, user, device uuid.UUID, max i
 	var all []Command
 	err := s.as(ctx, user, func(t tx) error {
 		now := s.now()
-		return t.query(ctx, `update commands set state = 'leased', lease = $3, lease_until = $4, attempts = attempts + 1
-			where user_id = $1 and id in (select id from commands where user_id = $1 and device_id = $2 and finished_at is null
+		// Materialized: a limit with locks that is computed for each row anew would be none.
+		return t.query(ctx, `with open as materialized (select id from commands where user_id = $1 and device_id = $2 and finished_at is null
 				and (state = 'queued' or lease_until <= $5) and (state = 'running' or expires_at > $5) order by created_at, id limit $6`+
-			t.dialect().skipLocked+") returning "+commandColumns, []any{user, device, newID(), now.Add(lease), now, max}, func(r rows) error {
-			var c Command
-			err := r.scan(c.fields()...)
-			all = append(all, c)
-			return err
-		})
+			t.dialect().skipLocked+`)
+			update commands set state = 'leased', lease = $3, lease_until = $4, attempts = attempts + 1
+			where user_id = $1 and id in (select id from open) returning `+commandColumns,
+			[]any{user, device, newID(), now.Add(lease), now, max}, func(r rows) error {
+				var c Command
+				err := r.scan(c.fields()...)
+				all = append(all, c)
+				return err
+			})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease commands: %w", err)

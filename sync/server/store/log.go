@@ -101,28 +101,27 @@ func (s *Store) push(ctx context.Context, t tx, user uuid.UUID, req *api.PushReq
 		return out, nil, err
 	}
 	p := projection{tx: t, user: user, device: req.DeviceID, now: now}
+	if err := p.expect(ctx, fresh); err != nil {
+		return out, nil, err
+	}
 	for i := range fresh {
 		if err := p.add(ctx, &fresh[i], now); err != nil {
 			return out, nil, err
 		}
 	}
-	if err := p.write(ctx); err != nil {
-		return out, nil, err
-	}
 	out.LogHead = next
 	out.Head += int64(len(fresh))
+	last := p.writes()
 	if !begun {
-		if _, err := t.exec(ctx, "update device_state set retired_at = $3 where user_id = $1 and device_id = $2 and retired_at is null",
-			user, req.DeviceID, now); err != nil {
-			return out, nil, err
-		}
+		last = append(last, statement{"update device_state set retired_at = $3 where user_id = $1 and device_id = $2 and retired_at is null",
+			[]any{user, req.DeviceID, now}})
 	}
-	if err := t.execAll(ctx,
+	last = append(last,
 		statement{"update heads set head = $2, bytes = bytes + $3 where user_id = $1", []any{user, out.Head, added - p.erased}},
 		statement{`insert into device_state (user_id, device_id, epoch, acked_seq, chain, updated_at) values ($1, $2, $3, $4, $5, $6)
 			on conflict (user_id, device_id, epoch) do update set acked_seq = excluded.acked_seq, chain = excluded.chain, updated_at = excluded.updated_at`,
-			[]any{user, req.DeviceID, req.Epoch, next.AckedSeq, [32]byte(next.Chain), now}},
-	); err != nil {
+			[]any{user, req.DeviceID, req.Epoch, next.AckedSeq, [32]byte(next.Chain), now}})
+	if err := t.execAll(ctx, last...); err != nil {
 		return out, nil, err
 	}
 	return out, append(p.events(), Event{User: user, Kind: EventLog, ID: req.DeviceID, Seq: out.Head}), nil

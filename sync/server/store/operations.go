@@ -62,17 +62,15 @@ func (o Operation) same(b Operation) bool {
 
 func compareID(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
-func insertOperation(ctx context.Context, t tx, o *Operation, asked bool) error {
-	_, err := t.exec(ctx, "insert into operations ("+operationColumns+`, asked)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`, append(o.values(), asked)...)
-	return err
+func insertOperation(o *Operation, asked bool) statement {
+	return statement{"insert into operations (" + operationColumns + `, asked)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`, append(o.values(), asked)}
 }
 
-func writeOperation(ctx context.Context, t tx, o *Operation) error {
-	_, err := t.exec(ctx, `update operations set device_id = $3, kind = $4, status = $5, root = $6, options = $7, files_total = $8,
+func writeOperation(o *Operation) statement {
+	return statement{`update operations set device_id = $3, kind = $4, status = $5, root = $6, options = $7, files_total = $8,
 		files_processed = $9, files_failed = $10, duplicates_found = $11, bytes_moved = $12, error = $13, created_at = $14, started_at = $15,
-		completed_at = $16, rollback_of = $17, version = $18 where user_id = $1 and id = $2`, o.values()...)
-	return err
+		completed_at = $16, rollback_of = $17, version = $18 where user_id = $1 and id = $2`, o.values()}
 }
 
 // Job is something for the queue, enqueued in the transaction of what it is for. Arguments hold ids only, that of the user
@@ -204,15 +202,10 @@ func (s *Store) create(ctx context.Context, user uuid.UUID, n *NewOperation, of 
 		}
 		op = Operation{ID: n.ID, UserID: user, DeviceID: n.DeviceID, Kind: n.Kind, Status: api.OpPending, Root: text(n.Root), Options: n.Options,
 			CreatedAt: now, RollbackOf: of, Version: 1}
-		if err := insertOperation(ctx, t, &op, true); err != nil {
-			return err
-		}
-		if err := countFor(ctx, t, user, now, 1, 0); err != nil {
-			return err
-		}
+		add := append(countFor(user, now, 1, 0), insertOperation(&op, true))
 		if d.Kind == string(api.DeviceLocation) {
-			if n.Job == nil {
-				return nil
+			if err := t.execAll(ctx, add...); err != nil || n.Job == nil {
+				return err
 			}
 			return t.enqueue(ctx, n.Job)
 		}
@@ -220,9 +213,9 @@ func (s *Store) create(ctx context.Context, user uuid.UUID, n *NewOperation, of 
 		if of != uuid.Nil {
 			kind = api.CommandRollback
 		}
-		return insertCommand(ctx, t, &Command{ID: newID(), UserID: user, DeviceID: n.DeviceID, Kind: kind, Operation: n.ID, RollbackOf: of,
-			Params: n.Params, MAC: n.MAC, State: api.CommandQueued, CreatedBy: n.CreatedBy, CreatedAt: now,
-			ExpiresAt: now.Add(cmp.Or(n.Expires, 7*day))})
+		return t.execAll(ctx, append(add, insertCommand(&Command{ID: newID(), UserID: user, DeviceID: n.DeviceID, Kind: kind, Operation: n.ID,
+			RollbackOf: of, Params: n.Params, MAC: n.MAC, State: api.CommandQueued, CreatedBy: n.CreatedBy, CreatedAt: now,
+			ExpiresAt: now.Add(cmp.Or(n.Expires, 7*day))}))...)
 	})
 	switch {
 	case taken(err, "operations"):
@@ -239,8 +232,9 @@ func (s *Store) create(ctx context.Context, user uuid.UUID, n *NewOperation, of 
 	return op, replayed, nil
 }
 
-func operation(ctx context.Context, t tx, user, id uuid.UUID, lock string) (o Operation, err error) {
-	err = one(ctx, t, "select "+operationColumns+" from operations where user_id = $1 and id = $2"+lock, []any{user, id}, o.fields()...)
+// operation reads one; more goes on from the WHERE.
+func operation(ctx context.Context, t tx, user, id uuid.UUID, more string) (o Operation, err error) {
+	err = one(ctx, t, "select "+operationColumns+" from operations where user_id = $1 and id = $2"+more, []any{user, id}, o.fields()...)
 	return o, err
 }
 
@@ -341,12 +335,12 @@ type Progress struct {
 	Error           string
 }
 
-// UpdateOperation sets status and counts, and the time of start or end that goes with the status. ErrNotFound; ErrFinal:
-// it cannot become that any more.
+// UpdateOperation sets status and counts of an operation that was asked for here, and the time of start or end that goes
+// with the status; of all others only the log speaks. ErrNotFound; ErrFinal: it cannot become that any more.
 func (s *Store) UpdateOperation(ctx context.Context, user, id uuid.UUID, p Progress) (Operation, error) {
 	var o Operation
 	err := s.as(ctx, user, func(t tx) (err error) {
-		if o, err = operation(ctx, t, user, id, t.dialect().forUpdate); err != nil {
+		if o, err = operation(ctx, t, user, id, " and asked"+t.dialect().forUpdate); err != nil {
 			return err
 		}
 		return s.progress(ctx, t, &o, p)
@@ -373,8 +367,5 @@ func (s *Store) progress(ctx context.Context, t tx, o *Operation, p Progress) er
 	o.Status, o.FilesTotal, o.FilesProcessed, o.FilesFailed = p.Status, p.FilesTotal, p.FilesProcessed, p.FilesFailed
 	o.DuplicatesFound, o.BytesMoved, o.Error = p.DuplicatesFound, p.BytesMoved, text(p.Error)
 	o.Version++
-	if err := writeOperation(ctx, t, o); err != nil {
-		return err
-	}
-	return countFor(ctx, t, o.UserID, now, 0, bytes)
+	return t.execAll(ctx, append(countFor(o.UserID, now, 0, bytes), writeOperation(o))...)
 }

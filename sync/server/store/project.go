@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,29 +35,70 @@ type projected struct {
 
 // get is the operation as it is now.
 func (p *projection) get(ctx context.Context, id uuid.UUID) (*projected, error) {
-	if o := p.ops[id]; o != nil {
-		return o, nil
+	if p.ops[id] == nil {
+		if err := p.load(ctx, []uuid.UUID{id}); err != nil {
+			return nil, err
+		}
 	}
-	o := &projected{}
-	err := p.tx.query(ctx, "select "+operationColumns+" from operations where user_id = $1 and id = $2"+p.tx.dialect().forUpdate,
-		[]any{p.user, id}, func(r rows) error {
-			o.has, o.had = true, true
-			return r.scan(o.op.fields()...)
-		})
-	o.was = o.op
+	return p.ops[id], nil
+}
+
+// expect loads the operations that the entries are about, in one go.
+func (p *projection) expect(ctx context.Context, entries []api.Entry) error {
+	var ids []uuid.UUID
+	for i := range entries {
+		if e := &entries[i]; projects(e.Kind) && e.OpID != uuid.Nil {
+			ids = append(ids, e.OpID)
+		}
+	}
+	slices.SortFunc(ids, compareID)
+	ids = slices.Compact(ids)
+	for some := range slices.Chunk(ids, 256) {
+		if err := p.load(ctx, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *projection) load(ctx context.Context, ids []uuid.UUID) error {
 	if p.ops == nil {
 		p.ops = map[uuid.UUID]*projected{}
 	}
-	p.ops[id] = o
-	return o, err
+	args := []any{p.user}
+	var in strings.Builder
+	for i, id := range ids {
+		p.ops[id] = &projected{}
+		args = append(args, id)
+		fmt.Fprintf(&in, ", $%d", i+2)
+	}
+	for n := len(ids); n&(n-1) != 0; n++ { // a few statements to prepare, not one for each number
+		args = append(args, uuid.Max)
+		fmt.Fprintf(&in, ", $%d", n+2)
+	}
+	return p.tx.query(ctx, "select "+operationColumns+" from operations where user_id = $1 and id in ("+in.String()[2:]+") order by id"+
+		p.tx.dialect().forUpdate, args, func(r rows) error {
+		o := projected{has: true, had: true}
+		err := r.scan(o.op.fields()...)
+		o.was = o.op
+		p.ops[o.op.ID] = &o
+		return err
+	})
+}
+
+// projects reports whether entries of a kind say something of operations as a whole.
+func projects(kind string) bool {
+	switch kind {
+	case api.KindStarted, api.KindFinished, api.KindRollback, api.KindRedact:
+		return true
+	}
+	return false
 }
 
 // add takes in an entry of the log that came in at the time given.
 func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) error {
-	switch e.Kind {
-	case api.KindStarted, api.KindFinished, api.KindRollback, api.KindRedact, api.KindRenamed:
-	default:
-		return nil // the rest says nothing of operations as a whole
+	if !projects(e.Kind) && e.Kind != api.KindRenamed {
+		return nil
 	}
 	body, err := e.Decode()
 	if err != nil {
@@ -84,9 +126,7 @@ func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) 
 	op := &o.op
 	switch e.Kind {
 	case api.KindStarted:
-		if e.Redacted && o.had {
-			o.kept = true
-			o.op, o.has = o.was, true
+		if o.kept {
 			return nil
 		}
 		if !o.has {
@@ -106,6 +146,13 @@ func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) 
 			}
 		}
 	case api.KindFinished:
+		if o.kept && op.RollbackOf != uuid.Nil { // what it made of the other is no longer in the log either
+			of, err := p.get(ctx, op.RollbackOf)
+			if err == nil && of.had {
+				of.op.Status = of.was.Status
+			}
+			return err
+		}
 		if !o.has || o.kept {
 			return nil
 		}
@@ -125,7 +172,7 @@ func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) 
 		if err != nil {
 			return err
 		}
-		if of.has && b.RootStatus.Known() && b.RootStatus.Finished() && of.op.Status.CanBecome(b.RootStatus) {
+		if of.has && !of.kept && b.RootStatus.Known() && b.RootStatus.Finished() && of.op.Status.CanBecome(b.RootStatus) {
 			of.op.Status = b.RootStatus
 		}
 	case api.KindRollback:
@@ -136,7 +183,7 @@ func (p *projection) add(ctx context.Context, e *api.Entry, received time.Time) 
 		op.Status, op.CompletedAt, op.Error = afterCommand(b.State), at, text(b.Error)
 		op.FilesProcessed, op.FilesFailed = b.Restored, b.Failed
 	case api.KindRedact:
-		if o.has {
+		if o.has && !o.kept {
 			op.Root, op.Options, op.Error = "", nil, ""
 		}
 		if p.rebuild {
@@ -183,37 +230,35 @@ func (p *projection) changed() []*projected {
 	return all
 }
 
-// write makes the rows what the operations are now, and counts for the user.
-func (p *projection) write(ctx context.Context) error {
+// writes make the rows what the operations are now, and count for the user.
+func (p *projection) writes() []statement {
+	var all []statement
 	var made, bytes int64
 	for _, o := range p.changed() {
 		bytes += o.op.BytesMoved - o.was.BytesMoved
 		if !o.had {
 			made++
-			if err := insertOperation(ctx, p.tx, &o.op, false); err != nil {
-				return err
-			}
+			all = append(all, insertOperation(&o.op, false))
 			continue
 		}
-		o.op.Version = o.was.Version + 1
-		if err := writeOperation(ctx, p.tx, &o.op); err != nil {
-			return err
+		if o.op.Version = o.was.Version; !p.rebuild {
+			o.op.Version++
 		}
+		all = append(all, writeOperation(&o.op))
 	}
 	if p.rebuild {
 		made = 0
 	}
-	return countFor(ctx, p.tx, p.user, p.now, made, bytes)
+	return append(all, countFor(p.user, p.now, made, bytes)...)
 }
 
 // countFor adds to what is counted for a user.
-func countFor(ctx context.Context, t tx, user uuid.UUID, now time.Time, operations, bytes int64) error {
+func countFor(user uuid.UUID, now time.Time, operations, bytes int64) []statement {
 	if operations == 0 && bytes == 0 {
 		return nil
 	}
-	_, err := t.exec(ctx, `update users set operations_this_month = case when operations_month = $2 then operations_this_month + $3 else $3 end,
-		operations_month = $2, storage_bytes_managed = storage_bytes_managed + $4 where id = $1`, user, month(now), operations, bytes)
-	return err
+	return []statement{{`update users set operations_this_month = case when operations_month = $2 then operations_this_month + $3 else $3 end,
+		operations_month = $2, storage_bytes_managed = storage_bytes_managed + $4 where id = $1`, []any{user, month(now), operations, bytes}}}
 }
 
 func (p *projection) events() []Event {
@@ -245,24 +290,25 @@ func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
 		if err != nil {
 			return err
 		}
-		// Back to before the log spoke of them.
+		// Back to before the log spoke of them, unless it no longer says all that it said. Of what was asked for here it
+		// knows all only once it has the last word.
 		const told = "('" + api.KindStarted + "', '" + api.KindFinished + "', '" + api.KindRollback + "')"
-		err = t.query(ctx, "select distinct op_id from sync_log where user_id = $1 and op_id is not null and kind in "+told, []any{user}, func(r rows) error {
+		err = t.query(ctx, "select op_id, max(case when kind = '"+api.KindFinished+"' then 1 else 0 end), max(case when body is null then 1 else 0 end) from sync_log "+
+			"where user_id = $1 and op_id is not null and kind in "+told+" group by op_id", []any{user}, func(r rows) error {
 			var id uuid.UUID
-			if err := r.scan(&id); err != nil {
+			var finished, removed int64
+			if err := r.scan(&id, &finished, &removed); err != nil {
 				return err
 			}
-			o := p.ops[id]
-			if o == nil {
-				return nil
+			switch o := p.ops[id]; {
+			case o == nil:
+			case removed > 0, asked[id] && finished == 0:
+				o.kept = true
+			case !asked[id]:
+				o.has, o.op = false, Operation{}
+			default:
+				o.op.Status, o.op.CompletedAt, o.op.Error = api.OpPending, time.Time{}, ""
 			}
-			if !asked[id] {
-				o.has, o.op = false, Operation{Version: o.was.Version}
-				return nil
-			}
-			w := o.was
-			o.op = Operation{ID: id, UserID: user, DeviceID: w.DeviceID, Kind: w.Kind, Status: api.OpPending, Root: w.Root, Options: w.Options,
-				CreatedAt: w.CreatedAt, RollbackOf: w.RollbackOf, Version: w.Version}
 			return nil
 		})
 		if err != nil {
@@ -291,17 +337,7 @@ func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
 				}
 			}
 		}
-		for id, o := range p.ops {
-			if o.had && !o.has { // the log does not know it after all
-				if _, err := t.exec(ctx, "delete from operations where user_id = $1 and id = $2", user, id); err != nil {
-					return err
-				}
-			}
-			if o.has && o.had {
-				o.op.Version = o.was.Version
-			}
-		}
-		return p.write(ctx)
+		return t.execAll(ctx, p.writes()...)
 	})
 	if err != nil {
 		return fmt.Errorf("rebuild operations: %w", err)

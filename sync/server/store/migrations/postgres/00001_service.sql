@@ -1,7 +1,7 @@
 -- All that the hosted API keeps. Who owns these tables runs migrations and nothing else. The service has the role
 -- forg_app: every table that holds something of a user lets it see the rows of the user in app.user_id and no others,
 -- and none at all when that is not set (after a transaction that set it, it is '' and not NULL). What must look across users
--- takes on forg_system. Neither owns anything or passes by row-level security, and FORCE holds the owner to it as well: a later
+-- takes on forg_system. Neither owns anything or passes by row-level security. FORCE holds the owner to it as well, so a later
 -- migration that changes rows says `set local role forg_system` first.
 --
 -- Ids that clients make are unique for a user only, so that nobody learns from a conflict what others have.
@@ -19,7 +19,9 @@ begin
     exception when duplicate_object or unique_violation then null; -- another database of this cluster was faster
     end;
     begin
-      execute format('grant %I to current_user', r);
+      -- To take them on, not to have what they have; before PostgreSQL 16 that is for the login to say (noinherit).
+      execute format(case when current_setting('server_version_num')::int >= 160000 then 'grant %I to current_user with inherit false, set true'
+        else 'grant %I to current_user' end, r);
     exception when insufficient_privilege then
       if not pg_has_role(current_user, r, 'member') then raise; end if;
     end;
