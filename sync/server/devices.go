@@ -111,7 +111,7 @@ func (s *server) listDevices(ctx context.Context, _ *nothing) (*jsonOf[api.Page[
 }
 
 func (s *server) renameDevice(ctx context.Context, in *struct {
-	byID
+	ID   uuid.UUID `path:"id"`
 	Body api.DeviceChange
 }) (*jsonOf[api.Device], error) {
 	name := in.Body.Name

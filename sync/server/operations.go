@@ -42,11 +42,6 @@ func toOperation(o store.Operation) api.Operation {
 	return out
 }
 
-// keyed is what a request that starts something may say, so that saying it twice starts it once.
-type keyed struct {
-	Key string `header:"Idempotency-Key" minLength:"1" maxLength:"255" doc:"The same key with the same request gives the same operation, for a day."`
-}
-
 // started is the answer to a request that started something.
 type started struct {
 	Location string `header:"Location"`
@@ -62,9 +57,13 @@ func newStarted(o store.Operation, replayed bool) *started {
 	return out
 }
 
-// requestSum tells whether two requests are the same.
-func requestSum(path string, raw []byte) [32]byte {
-	return sha256.Sum256(append([]byte(path+"\n"), raw...))
+// requestSum tells whether two requests say the same, in whatever order.
+func requestSum(path string, body any) [32]byte {
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // it was JSON
+	}
+	return sha256.Sum256(append([]byte(path+"\n"), b...))
 }
 
 // commandParams is what a device is to know of a command, as the store keeps it.
@@ -75,6 +74,7 @@ type commandParams struct {
 	Options map[string]any `json:"options,omitempty"`
 }
 
+// checkNewID refuses ids that are not made as ids of operations are.
 func checkNewID(id uuid.UUID) error {
 	if id != uuid.Nil && id.Version() != 7 {
 		return invalid("body.id", "is no UUID of version 7")
@@ -83,9 +83,8 @@ func checkNewID(id uuid.UUID) error {
 }
 
 func (s *server) startOperation(ctx context.Context, in *struct {
-	keyed
-	RawBody []byte
-	Body    api.OperationRequest
+	Key  string `header:"Idempotency-Key" minLength:"1" maxLength:"255" doc:"The same key with the same request gives the same operation, for a day."`
+	Body api.OperationRequest
 }) (*started, error) {
 	req, id := &in.Body, who(ctx)
 	if err := checkNewID(req.ID); err != nil {
@@ -95,7 +94,7 @@ func (s *server) startOperation(ctx context.Context, in *struct {
 		return nil, invalid("body.kind", "is no operation that can be started: organize is")
 	}
 	t := req.Target
-	n := store.NewOperation{ID: req.ID, Kind: req.Kind, Root: t.Root, CreatedBy: id.actor(), Key: in.Key, RequestSHA: requestSum("operations", in.RawBody)}
+	n := store.NewOperation{ID: req.ID, Kind: req.Kind, Root: t.Root, CreatedBy: id.actor(), Key: in.Key, RequestSHA: requestSum("operations", req)}
 	if n.ID == uuid.Nil {
 		n.ID = uuid.Must(uuid.NewV7())
 	}
@@ -165,7 +164,8 @@ func (s *server) location(ctx context.Context, user, id uuid.UUID) (store.Locati
 }
 
 type operationList struct {
-	paged
+	Cursor string    `query:"cursor" maxLength:"200" doc:"next_cursor of the page before."`
+	Limit  int       `query:"limit" minimum:"1" maximum:"500" default:"50"`
 	Status []string  `query:"status" doc:"One or more, separated by commas."`
 	Kind   []string  `query:"kind" doc:"One or more, separated by commas."`
 	Device uuid.UUID `query:"device_id" format:"uuid" doc:"A device or storage location."`
@@ -205,8 +205,9 @@ func (s *server) getOperation(ctx context.Context, in *byID) (*jsonOf[api.Operat
 }
 
 func (s *server) listFiles(ctx context.Context, in *struct {
-	byID
-	paged
+	ID     uuid.UUID `path:"id"`
+	Cursor string    `query:"cursor" maxLength:"200" doc:"next_cursor of the page before."`
+	Limit  int       `query:"limit" minimum:"1" maximum:"500" default:"50"`
 }) (*jsonOf[api.Page[api.FileRecord]], error) {
 	files, cursor, err := s.store.Files(ctx, who(ctx).user, in.ID, store.Page{Cursor: in.Cursor, Limit: in.Limit})
 	if err != nil {
@@ -219,10 +220,9 @@ func (s *server) listFiles(ctx context.Context, in *struct {
 }
 
 func (s *server) rollback(ctx context.Context, in *struct {
-	byID
-	keyed
-	RawBody []byte
-	Body    *api.RollbackRequest `required:"false"`
+	ID   uuid.UUID            `path:"id"`
+	Key  string               `header:"Idempotency-Key" minLength:"1" maxLength:"255" doc:"The same key with the same request gives the same operation, for a day."`
+	Body *api.RollbackRequest `required:"false"`
 }) (*started, error) {
 	id := who(ctx)
 	var req api.RollbackRequest
@@ -232,6 +232,7 @@ func (s *server) rollback(ctx context.Context, in *struct {
 	if err := checkNewID(req.ID); err != nil {
 		return nil, err
 	}
+	sum := requestSum("rollback "+in.ID.String(), req)
 	if req.ID == uuid.Nil {
 		req.ID = uuid.Must(uuid.NewV7())
 	}
@@ -242,7 +243,7 @@ func (s *server) rollback(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	n := store.NewOperation{ID: req.ID, CreatedBy: id.actor(), Key: in.Key, RequestSHA: requestSum("rollback "+in.ID.String(), in.RawBody),
+	n := store.NewOperation{ID: req.ID, CreatedBy: id.actor(), Key: in.Key, RequestSHA: sum,
 		Job: placeJob(id.user, o.DeviceID, req.ID)}
 	if n.Params, err = json.Marshal(commandParams{Only: req.Only}); err != nil {
 		return nil, err

@@ -165,15 +165,9 @@ func (uuidText) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: "string", Format: "uuid"}
 }
 
-// byID is what routes about one thing take.
+// byID is what routes about one thing take. (huma sees no fields of unexported types that are embedded.)
 type byID struct {
-	ID uuid.UUID `path:"id" format:"uuid"`
-}
-
-// paged is what lists take.
-type paged struct {
-	Cursor string `query:"cursor" maxLength:"200" doc:"next_cursor of the page before."`
-	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
+	ID uuid.UUID `path:"id"`
 }
 
 type jsonOf[T any] struct{ Body T }
