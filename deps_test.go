@@ -167,6 +167,26 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
+// TestServerStaysOut keeps the modules of the server out of everything that works without it: the core, and the whole
+// program when it is built without a server.
+func TestServerStaysOut(t *testing.T) {
+	for _, args := range [][]string{{"./organizer/...", "./journal/...", "./rules/..."}, {"-tags", "noserver", "."}} {
+		cmd := exec.Command("go", append([]string{"list", "-deps"}, args...)...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list %s: %v", args, err)
+		}
+		for _, path := range strings.Fields(string(out)) {
+			if below(path, []string{"forg/sync/server", "forg/internal/pgtest", "github.com/danielgtaylor/huma", "github.com/coder/websocket",
+				"github.com/rs/cors", "github.com/redis/go-redis", "github.com/riverqueue", "github.com/jackc", "github.com/pressly/goose",
+				"github.com/golang-jwt"}) {
+				t.Errorf("%s: %s is linked", strings.Join(args, " "), path)
+			}
+		}
+	}
+}
+
 func below(path string, modules []string) bool {
 	return slices.ContainsFunc(modules, func(m string) bool { return path == m || strings.HasPrefix(path, m+"/") })
 }

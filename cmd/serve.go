@@ -226,8 +226,8 @@ func (a *app) serveMigrateCmd() *cobra.Command {
 	var f serveStore
 	c := &cobra.Command{
 		Use: "migrate", Short: "Bring the database to the newest schema",
-		Long: help(`Makes the tables of the service, or brings them to what this forg needs. "forg serve" does so itself when it starts; this
-is for operators who let another login own the tables (--owner-url) than the one the service works with.`, exitUsageText),
+		Long: help(`Makes the tables of the service, or brings them to what this forg needs. "forg serve" does so itself when it starts;
+this is for operators who let another login own the tables (--owner-url) than the one the service works with.`, exitUsageText),
 		Example: "  forg serve migrate --database-url postgres://forg@db/forg --owner-url postgres://owner@db/forg",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -160,7 +160,7 @@ func (a *app) usersAddCmd() *cobra.Command {
 		Use: "add EMAIL", Short: "Make an account",
 		Long: help(`Makes an account, also where registration is closed. The password is read from the terminal or from the first line of
 standard input.`, exitUsageText),
-		Example: "  forg serve users add ana@example.org --name 'Ana Example'\n  pass show forg | forg serve users add ana@example.org --tier pro",
+		Example: "  forg serve users add ana@example.org --name 'Ana Example'\n  forg serve users add ana@example.org --tier pro < password.txt",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, words []string) error {
 			email, err := auth.NormalEmail(words[0])

@@ -55,9 +55,15 @@ func newLimiter(redisURL string, now func() time.Time, m *metrics) (*limiter, er
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout, opt.PoolTimeout = redisBudget, redisBudget, redisBudget, redisBudget
 	opt.MaxRetries = -1
 	opt.DialerRetries = 1
+	redis.SetLogger(silence{}) // what it has to say is in its errors
 	l.redis = redis.NewClient(opt)
 	return l, nil
 }
+
+type silence struct{}
+
+// Printf says nothing.
+func (silence) Printf(context.Context, string, ...any) {}
 
 func (l *limiter) close() {
 	if l.redis != nil {

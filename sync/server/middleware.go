@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,9 +41,16 @@ func (s *server) handler() http.Handler {
 	return s.observed(s.guarded(h))
 }
 
+// ofWorkers is what a process answers that only works off jobs.
+var ofWorkers = []string{"GET /health", "GET /health/ready", "GET /api/v1/status", "GET /metrics"}
+
 // dispatch is the mux, with its own answers as problems.
 func (s *server) dispatch(w http.ResponseWriter, r *http.Request) {
 	own, pattern := s.mux.Handler(r)
+	if s.cfg.Role == RoleWorker && !slices.Contains(ofWorkers, pattern) {
+		s.fail(w, r, newProblem(api.CodeNotFound, "this process only works off jobs"))
+		return
+	}
 	if pattern != "" {
 		s.mux.ServeHTTP(w, r)
 		return

@@ -258,8 +258,10 @@ func (s *server) serve(ctx context.Context) error {
 		scheme = "https"
 		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
 	}
+	conns := &connections{all: map[net.Conn]connection{}}
 	web := &http.Server{
-		Handler: s.handler(), ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
+		ConnState: conns.note,
+		Handler:   s.handler(), ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return life },
 	}
@@ -291,7 +293,7 @@ func (s *server) serve(ctx context.Context) error {
 	case err = <-failed:
 		err = fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
-		err = s.drain(web)
+		err = s.drain(web, ln, conns)
 	}
 	if s.queue != nil {
 		stop, cancel := context.WithTimeout(life, s.cfg.Drain)
@@ -306,15 +308,54 @@ func (s *server) serve(ctx context.Context) error {
 	return err
 }
 
+// connections remembers since when each connection is in which state.
+type connections struct {
+	mu  sync.Mutex
+	all map[net.Conn]connection
+}
+
+type connection struct {
+	state http.ConnState
+	since time.Time
+}
+
+func (c *connections) note(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state == http.StateClosed || state == http.StateHijacked {
+		delete(c.all, conn)
+		return
+	}
+	c.all[conn] = connection{state, time.Now()}
+}
+
+// quiet reports whether no request is under way, and none has been for a while on any connection, so that none is about to
+// come either.
+func (c *connections) quiet(while time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.all {
+		if x.state == http.StateActive || time.Since(x.since) < while {
+			return false
+		}
+	}
+	return true
+}
+
 // drain takes no new connections and lets every request that has come be answered. While it begins, connections are
-// still taken: whoever balances the load needs a moment to notice.
-func (s *server) drain(web *http.Server) error {
+// still taken: whoever balances the load needs a moment to notice. Every answer from now on is the last one of its
+// connection. http.Server.Shutdown comes at the end only, since it drops requests that arrive after it was called.
+func (s *server) drain(web *http.Server, ln net.Listener, conns *connections) error {
 	s.log.Info("draining")
 	s.draining.Store(true)
 	close(s.drained)
 	time.Sleep(s.cfg.Lame)
+	ln.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Drain)
 	defer cancel()
+	for !conns.quiet(300*time.Millisecond) && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
 	err := web.Shutdown(ctx)
 	sockets := make(chan struct{})
 	go func() {
@@ -325,7 +366,7 @@ func (s *server) drain(web *http.Server) error {
 	case <-sockets:
 	case <-ctx.Done():
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
 		web.Close()
 		return fmt.Errorf("requests did not end within %s and were cut off: %w", s.cfg.Drain, err)
 	}

@@ -210,7 +210,7 @@ func checkProblem(t testing.TB, r reply) {
 		t.Errorf("%d: this is no good problem: %s (request %s)", r.status, r.body, r.header.Get("X-Request-Id"))
 	}
 	for _, inside := range []string{"goroutine", "sql", "pgx", ".go:", "server.", "store.", "panic"} {
-		if strings.Contains(strings.ToLower(string(r.body)), inside) {
+		if strings.Contains(strings.ToLower(p.Title+p.Detail+fmt.Sprint(p.Errors)), inside) {
 			t.Errorf("%d: it speaks of the server's insides: %s", r.status, r.body)
 		}
 	}
