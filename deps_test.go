@@ -108,7 +108,7 @@ var policy = map[string]struct {
 		forg: []string{"forg/journal", "forg/organizer", "forg/rules", "forg/sync/api", "forg/sync/server/auth", "forg/sync/server/store"},
 		outside: []string{
 			"github.com/danielgtaylor/huma/v2", "github.com/coder/websocket", "github.com/rs/cors", // HTTP
-			"github.com/klauspost/compress", "github.com/redis/go-redis/v9", // bodies, rates
+			"github.com/klauspost/compress", // bodies
 			"github.com/riverqueue/river", "github.com/google/uuid",
 		},
 		not: []string{"flag", "os/exec", "os/signal"},
@@ -179,7 +179,7 @@ func TestServerStaysOut(t *testing.T) {
 		}
 		for _, path := range strings.Fields(string(out)) {
 			if below(path, []string{"forg/sync/server", "forg/internal/pgtest", "github.com/danielgtaylor/huma", "github.com/coder/websocket",
-				"github.com/rs/cors", "github.com/redis/go-redis", "github.com/riverqueue", "github.com/jackc", "github.com/pressly/goose",
+				"github.com/rs/cors", "github.com/riverqueue", "github.com/jackc", "github.com/pressly/goose",
 				"github.com/golang-jwt"}) {
 				t.Errorf("%s: %s is linked", strings.Join(args, " "), path)
 			}
