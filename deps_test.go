@@ -21,17 +21,18 @@ var policy = map[string]struct {
 }{
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign"},
 		outside: []string{
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
 			"github.com/spf13", "go.yaml.in/yaml/v3", // flags and configuration
 			"github.com/bmatcuk/doublestar/v4", // its error for a bad glob
+			"golang.org/x/sync",                // thumbnails side by side
 		},
 		not: offline,
 	},
 	"forg/organizer": {
-		forg: []string{"forg/journal", "forg/organizer/archive", "forg/organizer/dupes", "forg/organizer/metadata", "forg/rules"},
+		forg: []string{"forg/journal", "forg/organizer/archive", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/rules"},
 		outside: []string{
 			"github.com/gabriel-vasile/mimetype",                    // what a file is
 			"github.com/bmatcuk/doublestar/v4", "golang.org/x/text", // names
@@ -40,17 +41,25 @@ var policy = map[string]struct {
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // never prints, runs nothing
 	},
 	"forg/organizer/metadata": {
-		forg: []string{"forg/organizer/archive"},
+		forg: []string{"forg/organizer/archive", "forg/organizer/cachedb", "forg/organizer/images"},
 		outside: []string{
 			"github.com/bep/imagemeta", "github.com/zeebo/blake3", "golang.org/x/sys", // pictures, hashes, attributes
 			"golang.org/x/text/encoding", // text
-			"modernc.org/sqlite",         // the cache
 		},
 		not: append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/organizer/dupes": {
-		outside: []string{"github.com/zeebo/blake3", "golang.org/x/sync", "golang.org/x/sys", "modernc.org/sqlite"}, // the last for the cache
+		forg:    []string{"forg/organizer/cachedb"},
+		outside: []string{"github.com/zeebo/blake3", "github.com/zeebo/xxh3", "golang.org/x/sys"}, // hashes, and bare system calls
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
+	},
+	"forg/organizer/cachedb": {
+		outside: []string{"modernc.org/sqlite"},
+		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...),
+	},
+	"forg/organizer/images": {
+		outside: []string{"github.com/bep/imagemeta", "golang.org/x/image", "golang.org/x/sync"},                        // how a picture is turned, formats, limits
+		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // gets an io.ReaderAt
 	},
 	"forg/organizer/archive": {
 		outside: []string{"github.com/klauspost/compress/zstd", "github.com/nwaples/rardecode/v2", "github.com/ulikunitz/xz"},
@@ -103,7 +112,7 @@ var policy = map[string]struct {
 var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
 
 // testsToo may be imported by tests besides what their package may.
-var testsToo = []string{"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "pgregory.net/rapid"}
+var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "pgregory.net/rapid"}
 
 func TestDependencies(t *testing.T) {
 	seen := map[string]bool{}

@@ -411,7 +411,7 @@ var scrubs = []struct {
 	to string
 }{
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`), "TIME"},
-	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d\b`), "DATE"},
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d\.\d{3} [+-]\d{4})?\b`), "DATE"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), "UUID"},
 	{regexp.MustCompile(`\bin (\d+ ms|\d+\.\d s)\b`), "in TIME"},
 	{regexp.MustCompile(`"duration_ms":\d+`), `"duration_ms":0`},

@@ -6,8 +6,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"image"
+	"image/color"
+	"image/draw"
 	"image/jpeg"
 	"image/png"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +24,7 @@ import (
 //
 //	jpg cr2 dng       taken=2024-05-01T10:11:12 model=TEXT
 //	png               width=N height=N comment=TEXT (Exif.UserComment)
+//	jpg png           scene=N width=N height=N turned=DEGREES: a picture to look at, for each N another one
 //	mp4 mov           seconds=N
 //	mp3               artist= albumartist= album= title= track= genre=
 //	pdf               text=TEXT, with \n between lines
@@ -44,7 +48,20 @@ func sampleVerb(ts *testscript.TestScript, neg bool, args []string) {
 		return n
 	}
 	var b []byte
-	switch ext := strings.ToLower(filepath.Ext(args[0])); ext {
+	switch ext := strings.ToLower(filepath.Ext(args[0])); {
+	case said["scene"] != "":
+		b = sceneOf(ext, number("scene", 0), number("width", 320), number("height", 240), number("turned", 0))
+	default:
+		b = sampleOf(ts, ext, said, names, number)
+	}
+	file := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
+	ts.Check(os.WriteFile(file, b, 0o644))
+	ts.Check(os.Chtimes(file, old, old))
+}
+
+func sampleOf(ts *testscript.TestScript, ext string, said map[string]string, names []string, number func(key string, otherwise int) int) (b []byte) {
+	switch ext {
 	case ".jpg", ".cr2", ".dng":
 		b = exifBlock(said["model"], strings.NewReplacer("-", ":", "T", " ").Replace(said["taken"]), "")
 		if ext == ".jpg" {
@@ -69,10 +86,39 @@ func sampleVerb(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("there are no samples of %s", ext)
 	}
-	file := ts.MkAbs(args[0])
-	ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
-	ts.Check(os.WriteFile(file, b, 0o644))
-	ts.Check(os.Chtimes(file, old, old))
+	return b
+}
+
+// sceneOf is a picture of coloured boxes. Its size does not change what is to be seen.
+func sceneOf(ext string, scene, width, height, turned int) []byte {
+	m := image.NewRGBA(image.Rect(0, 0, width, height))
+	draw.Draw(m, m.Rect, image.NewUniform(color.Gray{130}), image.Point{}, draw.Src)
+	r := rand.New(rand.NewPCG(uint64(scene), 7))
+	for range 60 {
+		c := image.NewUniform(color.RGBA{uint8(r.IntN(256)), uint8(r.IntN(256)), uint8(r.IntN(256)), 255})
+		x, y, w, h := r.Float64(), r.Float64(), r.Float64()/3, r.Float64()/3
+		box := image.Rect(int(x*float64(width)), int(y*float64(height)), int((x+w)*float64(width)), int((y+h)*float64(height)))
+		draw.Draw(m, box, c, image.Point{}, draw.Src)
+	}
+	for ; turned > 0; turned -= 90 { // clockwise
+		was := m
+		m = image.NewRGBA(image.Rect(0, 0, was.Rect.Dy(), was.Rect.Dx()))
+		for y := range m.Rect.Dy() {
+			for x := range m.Rect.Dx() {
+				m.SetRGBA(x, y, was.RGBAAt(y, was.Rect.Dy()-1-x))
+			}
+		}
+	}
+	var b bytes.Buffer
+	err := png.Encode(&b, m)
+	if ext == ".jpg" {
+		b.Reset()
+		err = jpeg.Encode(&b, m, &jpeg.Options{Quality: 85})
+	}
+	if err != nil {
+		panic(err)
+	}
+	return b.Bytes()
 }
 
 var (

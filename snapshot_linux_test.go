@@ -111,13 +111,18 @@ func socketVerb(ts *testscript.TestScript, neg bool, args []string) {
 
 // mount tmpfs DIR OPTIONS, mount bind DIR FROM, or mount readonly DIR: until the script ends.
 func mountVerb(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, !neg && (len(args) == 3 && (args[0] == "tmpfs" || args[0] == "bind") || len(args) == 2 && args[0] == "readonly"),
-		"mount tmpfs DIR OPTIONS | mount bind DIR FROM | mount readonly DIR")
+	want(ts, !neg && (len(args) == 3 && (args[0] == "tmpfs" || args[0] == "bind") || len(args) == 2 && (args[0] == "readonly" || args[0] == "xfs")),
+		"mount tmpfs DIR OPTIONS | mount bind DIR FROM | mount readonly DIR | mount xfs DIR")
 	dir := ts.MkAbs(args[1])
 	ts.Check(os.MkdirAll(dir, 0o755))
 	switch args[0] {
 	case "tmpfs":
 		ts.Check(unix.Mount("tmpfs", dir, "tmpfs", 0, args[2]))
+	case "xfs": // which can share blocks
+		image := dir + ".image"
+		ts.Check(ts.Exec("truncate", "-s", "400M", image))
+		ts.Check(ts.Exec("mkfs.xfs", "-q", image))
+		ts.Check(ts.Exec("mount", "-o", "loop", image, dir))
 	case "bind":
 		ts.Check(unix.Mount(ts.MkAbs(args[2]), dir, "", unix.MS_BIND, ""))
 	default:

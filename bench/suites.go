@@ -29,11 +29,16 @@ var suites = []suite{
 	{"million", "1M files in one folder, and `history` of a journal with 1M steps", (*Bench).million},
 	{"names", "2000 files of one name, and of different names, in 2000 folders", (*Bench).names},
 	{"undo", "undo of 100k moves", (*Bench).undo},
+	{"dupes-act", "10k duplicates replaced by hard links, compared and journaled, and the undo of it", (*Bench).dupesAct},
 	{"again", "organize that finds nothing to do", (*Bench).again},
 	{"cross", "moves from another file system, verified and durable", (*Bench).cross},
 	{"journal", "bytes of journal a move", (*Bench).journal},
 	{"version", "start of the binary, and its size", (*Bench).version},
 	{"recovery", "an organize of 100k files killed near its end, and the command that settles it", (*Bench).recovery},
+	{"dupes", "duplicates in 200k small files, in 112k of a real system, and in 200 large ones", (*Bench).dupes},
+	{"dupes-again", "duplicates once more, of files that the cache knows", (*Bench).dupesAgain},
+	{"dupes-cold", "duplicates in files that are not in memory", (*Bench).dupesCold},
+	{"dupes-million", "duplicates in a million files: memory", (*Bench).dupesMillion},
 }
 
 // forgArgv is a forg command line, or nothing where forg is not measured (interleave leaves such variants out).

@@ -36,6 +36,10 @@ var treeKinds = map[string]string{
 	"content":  "one folder, N files of real content; 16 KiB each",
 	"mebi":     "one folder, N files of real content; 1 MiB each",
 	"big":      "one folder, one file of N MiB",
+
+	"dupes-small": "a hundred files a folder, 0-8 KiB, 30 % of them copies",
+	"dupes-mixed": "a copy of what this system holds, a part of it twice, with links",
+	"dupes-big":   "one folder, 8-64 MiB a file, 40 % of them copies, 5 % nearly so",
 }
 
 // mix is SplitMix64's finalizer: a number that looks random from one that counts.
@@ -106,8 +110,15 @@ func (t Tree) Build(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	if t.Kind == "nested" {
+	switch t.Kind {
+	case "nested":
 		return t.buildNested(dir)
+	case "dupes-small":
+		return t.buildDupesSmall(dir)
+	case "dupes-mixed":
+		return t.buildDupesMixed(dir)
+	case "dupes-big":
+		return t.buildDupesBig(dir)
 	}
 	for i := range t.N {
 		name := t.name(i)

@@ -139,14 +139,21 @@ func (f *organizeFlags) options() (organizer.Options, error) {
 	if f.minAge < 0 {
 		return opt, usage("--min-age %s: it cannot be negative", f.minAge)
 	}
-	if f.maxBytes != "" {
-		n, err := humanize.ParseBytes(f.maxBytes)
-		if err != nil || n > 1<<62 {
-			return opt, usage("--max-bytes %q: it is a number with a unit, as 500MB or 2GiB", f.maxBytes)
-		}
-		opt.MaxBytes = int64(n)
+	var err error
+	opt.MaxBytes, err = parseSize("max-bytes", f.maxBytes)
+	return opt, err
+}
+
+// parseSize reads the size that a flag gives, 0 if it gives none.
+func parseSize(flag, text string) (int64, error) {
+	if text == "" {
+		return 0, nil
 	}
-	return opt, nil
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > 1<<62 {
+		return 0, usage("--%s %q: it is a number with a unit, as 500MB or 2GiB", flag, text)
+	}
+	return int64(n), nil
 }
 
 func (a *app) organize(ctx context.Context, paths []string, f *organizeFlags) error {
@@ -218,6 +225,10 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		var done func()
 		opt.Metadata, done = a.readMetadata(opt.Rules)
 		defer done()
+		if asksForDuplicates(opt) { // of files that mostly stay where they are, so that the next run knows them again
+			opt.Hashes, done = a.hashCache(false)
+			defer done()
+		}
 	}
 	var j *journal.Journal
 	var err error
@@ -325,10 +336,8 @@ func (a *app) resolveRoots(paths []string, f *organizeFlags) ([]string, error) {
 	}
 	if f.from0 == "" && !f.project {
 		for _, r := range roots {
-			for _, vcs := range []string{".git", ".hg", ".svn", ".jj"} {
-				if _, err := os.Lstat(filepath.Join(r, vcs)); err == nil {
-					return nil, fmt.Errorf("organize %s: it is a repository (it holds %s) and would be torn apart; --inside-projects if you mean it", r, vcs)
-				}
+			if err := notRepository("organize", r); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -341,6 +350,16 @@ func (a *app) resolveRoots(paths []string, f *organizeFlags) ([]string, error) {
 		})
 	}
 	return roots, nil
+}
+
+// notRepository refuses a folder that a version control system looks after.
+func notRepository(act, root string) error {
+	for _, vcs := range []string{".git", ".hg", ".svn", ".jj"} {
+		if _, err := os.Lstat(filepath.Join(root, vcs)); err == nil {
+			return fmt.Errorf("%s %s: it is a repository (it holds %s) and would be torn apart; --inside-projects if you mean it", act, root, vcs)
+		}
+	}
+	return nil
 }
 
 // resolveInto is the destination root, links resolved as far as it exists.
@@ -382,6 +401,11 @@ func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(),
 	return unlock, nil
 }
 
+// asksForDuplicates reports whether a rule goes by what equals another file.
+func asksForDuplicates(opt organizer.Options) bool {
+	return opt.Rules != nil && len(opt.Rules.Duplicates()) > 0
+}
+
 // scanOptions say what a scan of root looks at.
 func (o *organizing) scanOptions(root string, opt organizer.Options) organizer.ScanOptions {
 	f := o.flags
@@ -391,6 +415,7 @@ func (o *organizing) scanOptions(root string, opt organizer.Options) organizer.S
 		so.Destination = organizer.Destination(o.set, opt.By)
 		return so
 	}
+	so.Changed = asksForDuplicates(opt)
 	so.Recursive = true // as far as a rule looks
 	leave := map[string]bool{}
 	for _, dir := range opt.Rules.Inside(filepath.ToSlash(root), filepath.ToSlash(o.into)) {

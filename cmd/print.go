@@ -302,6 +302,7 @@ type organizeReport struct {
 	dryRun   bool
 	quietOut bool // the answer is the plan itself
 	watch    *watching
+	would    string // what would be done with files that are dealt with where they are; "" if they are moved to folders
 	count    map[string]*tally
 }
 
@@ -375,9 +376,13 @@ func (r *organizeReport) tree() {
 	for _, to := range order {
 		f := &r.plan.Folders[to]
 		moves := byFolder[to]
-		slices.SortFunc(moves, func(a, b int) int {
-			return cmp.Compare(r.plan.Name(&r.plan.Moves[a]), r.plan.Name(&r.plan.Moves[b]))
-		})
+		called := func(i int) string {
+			if r.would != "" {
+				return r.plan.Tree.Path(r.plan.Moves[i].File)
+			}
+			return r.plan.Name(&r.plan.Moves[i])
+		}
+		slices.SortFunc(moves, func(a, b int) int { return cmp.Compare(called(a), called(b)) })
 		var size int64
 		for _, i := range moves {
 			size += r.plan.Tree.File(r.plan.Moves[i].File).Size
@@ -394,8 +399,10 @@ func (r *organizeReport) tree() {
 			}
 			m := &r.plan.Moves[i]
 			from, name := r.plan.Tree.Name(r.plan.Source(m)), r.plan.Name(m)
-			line := r.paint(green, "+ ") + show(name)
-			if from != name {
+			line := r.paint(green, "+ ")
+			if r.would != "" { // it is all about the file where it is
+				line += r.tilde(r.plan.Tree.Path(m.File))
+			} else if line += show(name); from != name {
 				line += r.paint(dim, " <- "+show(from))
 			}
 			line += r.paint(dim, "  "+bytesText(r.plan.Tree.File(m.File).Size))
@@ -404,7 +411,15 @@ func (r *organizeReport) tree() {
 				if r.plan.IsResident(original) {
 					there = ", which is there already"
 				}
-				line += r.paint(yellow, "  same as "+show(r.plan.Tree.Name(original))+there)
+				equal := show(r.plan.Tree.Name(original))
+				if r.would != "" {
+					equal = r.tilde(r.plan.Tree.Path(original))
+				}
+				is := "  same as "
+				if r.plan.Similar {
+					is = "  looks like "
+				}
+				line += r.paint(yellow, is+equal+there)
 			}
 			if note := r.plan.Note(m); note != "" {
 				line += r.paint(dim, "  "+show(note))
@@ -412,12 +427,15 @@ func (r *organizeReport) tree() {
 			fmt.Fprintf(w, "  %s\n", line)
 		}
 	}
-	what := "moved"
-	if r.plan.IsCopy() {
-		what = "copied"
+	would := r.would
+	if would == "" {
+		would = "moved"
+		if r.plan.IsCopy() {
+			would = "copied"
+		}
+		would = fmt.Sprintf("%s into %d %s", would, len(order), plural(len(order), "folder"))
 	}
-	fmt.Fprintf(w, "\n%s, %s, would be %s into %d %s. Nothing was changed.\n", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), what,
-		len(order), plural(len(order), "folder"))
+	fmt.Fprintf(w, "\n%s, %s, would be %s. Nothing was changed.\n", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would)
 }
 
 // leftAlone says what stays and why, and what deserves a second look.
@@ -555,6 +573,11 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 	} else {
 		r.summary(res, err)
 	}
+	return r.ended(res, err)
+}
+
+// ended is what a run that came to res and err means for the exit code, with what is to be said on standard error.
+func (r *organizeReport) ended(res *organizer.Result, err error) error {
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
 			if res.ID != 0 {

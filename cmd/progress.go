@@ -33,15 +33,19 @@ func (p *progress) due() bool {
 }
 
 func (p *progress) begin(what string, total int64) {
+	p.show(what, total, progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"))
+}
+
+// show draws a bar of a total in the unit that more says.
+func (p *progress) show(what string, total int64, more ...progressbar.Option) {
 	if p.a == nil || p.what == what {
 		return
 	}
 	p.done()
 	p.what = what
-	p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.a.err), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"),
-		progressbar.OptionSetPredictTime(total > 0), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionUseANSICodes(true), progressbar.OptionSetElapsedTime(false))
+	p.bar = progressbar.NewOptions64(total, append(more, progressbar.OptionSetWriter(p.a.err), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(total > 0), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionUseANSICodes(true), progressbar.OptionSetElapsedTime(false))...)
 }
 
 func (p *progress) scan(files int64) {
@@ -54,6 +58,28 @@ func (p *progress) scan(files int64) {
 func (p *progress) plan(done, total int64) {
 	if p.due() {
 		p.begin("Looking into files", total)
+		p.bar.Set64(done)
+	}
+}
+
+// compare shows how much of the candidates was read, with the rate and the time that is left.
+func (p *progress) compare(_, bytes, _, allBytes int64) {
+	if p.due() {
+		p.show("Comparing", allBytes, progressbar.OptionShowBytes(true))
+		p.bar.Set64(min(bytes, allBytes))
+	}
+}
+
+func (p *progress) pictures(done, total int64) {
+	if p.due() {
+		p.begin("Looking at pictures", total)
+		p.bar.Set64(done)
+	}
+}
+
+func (p *progress) thumbnails(done, total int64) {
+	if p.due() {
+		p.begin("Drawing", total)
 		p.bar.Set64(done)
 	}
 }

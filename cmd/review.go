@@ -38,17 +38,20 @@ const reviewMany = 200
 // get the same one here; whether it is free on the disk is for the plan to ask.
 func review(in io.Reader, out io.Writer, title string, items []reviewItem, color bool) (bool, error) {
 	m := newReviewModel(title, slices.Clone(items), color)
-	_, err := tea.NewProgram(m, tea.WithInput(in), tea.WithOutput(out)).Run()
-	switch {
-	case errors.Is(err, tea.ErrInterrupted):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("review the plan: %w", err)
-	case !m.applied:
-		return false, nil
+	if err := runReview(in, out, m); err != nil || !m.applied {
+		return false, err
 	}
 	copy(items, m.items)
 	return true, nil
+}
+
+// runReview shows a review until it ends. Whoever interrupts it has not applied it.
+func runReview(in io.Reader, out io.Writer, m tea.Model) error {
+	_, err := tea.NewProgram(m, tea.WithInput(in), tea.WithOutput(out)).Run()
+	if err != nil && !errors.Is(err, tea.ErrInterrupted) {
+		return fmt.Errorf("review the plan: %w", err)
+	}
+	return nil
 }
 
 // confirm asks a yes or no question; anything but a line saying yes is no.
@@ -386,19 +389,10 @@ func (m *reviewModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = max(msg.Width, 1), max(msg.Height, 1)
 	case tea.ModeReportMsg:
-		// The renderer changes over on the same report; rows must measure alike.
-		if msg.Mode == ansi.ModeUnicodeCore &&
-			(msg.Value == ansi.ModeReset || msg.Value == ansi.ModeSet || msg.Value == ansi.ModePermanentlySet) {
-			m.cells.Method = ansi.GraphemeWidth
-		}
+		m.cells.follow(msg)
 	case tea.PasteMsg:
 		if m.mode == reviewEdit || m.mode == reviewFilter {
-			m.input.insert(strings.Map(func(r rune) rune {
-				if unicode.IsControl(r) {
-					return -1
-				}
-				return r
-			}, msg.Content))
+			m.input.paste(msg)
 			m.typed()
 		}
 	case tea.KeyPressMsg:
@@ -532,6 +526,16 @@ type reviewInput struct {
 func (in *reviewInput) insert(s string) {
 	in.text = in.text[:in.pos] + s + in.text[in.pos:]
 	in.pos += len(s)
+}
+
+// paste inserts what was pasted, without control characters.
+func (in *reviewInput) paste(msg tea.PasteMsg) {
+	in.insert(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, msg.Content))
 }
 
 // cut removes the bytes from a to b.

@@ -58,6 +58,14 @@ func reviewBytes(n int64) string { return bytesText(n) }
 // does: by code point, or by character where the terminal can.
 type reviewCells struct{ ansi.Method }
 
+// follow takes over how the terminal measures. The renderer changes over on the same report; rows must measure alike.
+func (c *reviewCells) follow(msg tea.ModeReportMsg) {
+	if msg.Mode == ansi.ModeUnicodeCore &&
+		(msg.Value == ansi.ModeReset || msg.Value == ansi.ModeSet || msg.Value == ansi.ModePermanentlySet) {
+		c.Method = ansi.GraphemeWidth
+	}
+}
+
 // head is the longest start of s that fits w cells, tail the longest end.
 func (c reviewCells) head(s string, w int) string {
 	end := 0
@@ -114,18 +122,23 @@ func newReviewStyle(color bool) reviewStyle {
 	return s
 }
 
-// footer is the number of lines below the tree; less on a low screen.
-func (m *reviewModel) footer() int {
+// reviewFooter is the number of lines below the rows; less on a low screen.
+func reviewFooter(height int) int {
 	switch {
-	case m.height >= 12:
+	case height >= 12:
 		return 4
-	case m.height >= 8:
+	case height >= 8:
 		return 3
 	}
-	return max(0, min(m.height-2, 2))
+	return max(0, min(height-2, 2))
 }
 
-func (m *reviewModel) page() int { return max(m.height-1-m.footer(), 1) }
+// reviewPage is the number of rows that fit.
+func reviewPage(height int) int { return max(height-1-reviewFooter(height), 1) }
+
+func (m *reviewModel) footer() int { return reviewFooter(m.height) }
+
+func (m *reviewModel) page() int { return reviewPage(m.height) }
 
 func (m *reviewModel) View() tea.View {
 	var v tea.View
@@ -272,15 +285,20 @@ func (m *reviewModel) inputLine() (line string, cursor int) {
 	if m.mode == reviewFilter {
 		prompt = "filter: "
 	}
-	prompt = m.cells.head(prompt, m.width/2)
-	room := m.width - len(prompt) - 1 // a cell for the cursor at the end
-	before, after := reviewSafe(m.input.text[:m.input.pos]), reviewSafe(m.input.text[m.input.pos:])
-	if m.cells.StringWidth(before) > room {
-		before = "…" + m.cells.tail(before, room-1)
-		before = m.cells.head(before, room)
+	return m.cells.input(prompt, &m.input, m.width)
+}
+
+// input is an input line of w cells, and the cell of its cursor.
+func (c reviewCells) input(prompt string, in *reviewInput, w int) (line string, cursor int) {
+	prompt = c.head(prompt, w/2)
+	room := w - len(prompt) - 1 // a cell for the cursor at the end
+	before, after := reviewSafe(in.text[:in.pos]), reviewSafe(in.text[in.pos:])
+	if c.StringWidth(before) > room {
+		before = "…" + c.tail(before, room-1)
+		before = c.head(before, room)
 	}
-	used := m.cells.StringWidth(before)
-	return prompt + before + m.cells.head(after, room-used), len(prompt) + used
+	used := c.StringWidth(before)
+	return prompt + before + c.head(after, room-used), len(prompt) + used
 }
 
 func (m *reviewModel) help() []string {

@@ -100,11 +100,11 @@ func (m *writeMeta) compose(w io.Writer, before io.Reader) (int64, error) {
 
 // execMeta is the Meta of a journal.Exec. Lists of which something is not valid UTF-8 are in the fields with Bytes.
 type execMeta struct {
-	Argv        []string `json:"argv,omitempty"`
-	ArgvBytes   [][]byte `json:"argv_bytes,omitempty"`
-	Env         []string `json:"env,omitempty"`
-	EnvBytes    [][]byte `json:"env_bytes,omitempty"`
-	*keeperMeta          // of a duplicate
+	Argv      []string    `json:"argv,omitempty"`
+	ArgvBytes [][]byte    `json:"argv_bytes,omitempty"`
+	Env       []string    `json:"env,omitempty"`
+	EnvBytes  [][]byte    `json:"env_bytes,omitempty"`
+	Keeper    *keeperMeta `json:"keeper,omitempty"` // of a duplicate
 }
 
 // ExecMeta is the Meta of a journal.Exec that runs argv[0], with the other arguments as they are and with the variables
@@ -112,7 +112,7 @@ type execMeta struct {
 func ExecMeta(argv, env []string) []byte { return execMetaOf(argv, env, nil) }
 
 func execMetaOf(argv, env []string, keep *keeperMeta) []byte {
-	m := execMeta{keeperMeta: keep}
+	m := execMeta{Keeper: keep}
 	m.Argv, m.ArgvBytes = exactStrings(argv)
 	m.Env, m.EnvBytes = exactStrings(env)
 	return mustMarshal(m)
@@ -158,6 +158,7 @@ type keeperMeta struct {
 	Ino       uint64 `json:"ino,omitempty"`
 	Born      int64  `json:"born,omitempty"`
 	Mtime     int64  `json:"mtime,omitempty"`
+	Similar   bool   `json:"similar,omitempty"` // it need not have the same bytes: a person has seen that it looks the same
 }
 
 func (m *keeperMeta) path() string {
@@ -205,10 +206,10 @@ func keeperOf(s *journal.Step) (*keeperMeta, error) {
 		err = unmarshalMeta(s.Meta, k)
 	case journal.Exec:
 		var m execMeta
-		if err = unmarshalMeta(s.Meta, &m); err == nil && m.keeperMeta == nil {
+		if err = unmarshalMeta(s.Meta, &m); err == nil && m.Keeper == nil {
 			return nil, nil
 		}
-		k = m.keeperMeta
+		k = m.Keeper
 	default:
 		return nil, nil
 	}

@@ -72,7 +72,12 @@ type runner struct {
 	notMade map[string]error        // folders that could not be made, and why
 	dropped map[int64]bool          // units of which a member failed
 	unit    []journal.Step          // members of the current unit that were carried out
-	fatal   error                   // no further step may be carried out
+	removed map[inode]bool          // duplicates that were dealt with: none of them may be the one that stays
+	noted   map[string]bool         // folders of the trash's notes on files of this run
+	chunks  [2][]byte               // of two files that are compared
+
+	toldUnshare bool
+	fatal       error // no further step may be carried out
 }
 
 // seenFolder is a folder that was found to be the right one.
@@ -90,6 +95,7 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},
 		seen: map[*journal.Folder]seenFolder{}, filled: map[string]*journal.Folder{}, emptied: map[string]*journal.Folder{}, tagged: map[string]bool{},
 		numbers: map[place]int{}, dropped: map[int64]bool{}, remade: map[string]folderAttributes{}, unmade: map[string]journal.Step{}, notMade: map[string]error{},
+		removed: map[inode]bool{}, noted: map[string]bool{},
 	}, nil
 }
 
@@ -236,7 +242,7 @@ func (r *runner) carryOut(ctx context.Context, steps []journal.Step) {
 			continue
 		}
 		if s.Action == journal.Move || s.Action == journal.Copy {
-			if r.conflict(s, r.check(s)) {
+			if r.conflict(s, r.checkCopy(ctx, s)) {
 				continue
 			}
 			planned = append(planned, *s)
@@ -249,7 +255,8 @@ func (r *runner) carryOut(ctx context.Context, steps []journal.Step) {
 			continue
 		}
 		flush()
-		if len(surprised) > 0 && (s.Action == journal.Exec || s.Action == journal.Extract || s.Action == journal.Symlink || s.Action == journal.Tag || s.Action == journal.Write) {
+		k, _ := keeperOf(s)
+		if len(surprised) > 0 && (k != nil || s.Action == journal.Exec || s.Action == journal.Extract || s.Action == journal.Symlink || s.Action == journal.Tag || s.Action == journal.Write) {
 			r.copyAll(ctx, surprised, true) // it may be about a file that is yet to be copied
 			surprised = surprised[:0]
 			if s.Unit != 0 && r.dropped[s.Unit] {
@@ -293,14 +300,31 @@ func (r *runner) carryOne(ctx context.Context, s *journal.Step) error {
 	case journal.Write:
 		return r.write(s)
 	}
-	if err := r.check(s); err != nil {
+	k, err := keeperOf(s)
+	if err != nil {
 		return err
+	}
+	if k == nil || r.undo { // else verify does all of it
+		if err := r.check(s); err != nil {
+			return err
+		}
+	}
+	var g *guard
+	if k != nil {
+		if g, err = r.verify(ctx, s, k, s.Action != journal.Share); err != nil {
+			return err
+		}
+		defer g.release()
 	}
 	from, err := r.dir(s.FromDir)
 	if err != nil {
 		return err
 	}
 	switch s.Action {
+	case journal.Share:
+		return r.share(ctx, s, g)
+	case journal.Unshare:
+		return r.unshare(s, from)
 	case journal.Uncopy, journal.Unlink:
 		return r.removeTwin(s, from)
 	case journal.Unsymlink:
@@ -310,6 +334,9 @@ func (r *runner) carryOne(ctx context.Context, s *journal.Step) error {
 	case journal.Extract:
 		return r.extract(ctx, s, from)
 	case journal.Exec:
+		if g != nil {
+			g.release() // the program is to open it
+		}
 		return r.exec(ctx, s)
 	}
 	to, err := r.dir(s.ToDir)
@@ -319,16 +346,30 @@ func (r *runner) carryOne(ctx context.Context, s *journal.Step) error {
 	r.changed(s)
 	switch s.Action {
 	case journal.Rename:
-		return renameNoReplace(from, s.From, to, s.To)
+		if err := renameNoReplace(from, s.From, to, s.To); err != nil {
+			return err
+		}
+		return g.trashed(s, from, to)
 	case journal.Trash, journal.Unwrite, journal.Unextract:
-		return trash(r.j.Now(), s, from, to)
+		return r.trash(s, from, to, g)
+	case journal.Replace:
+		return r.replace(s, from, to, g)
+	case journal.Restore:
+		kept, err := r.restore(s, from, to)
+		if err != nil || kept {
+			return err
+		}
+		if err := r.removeNote(s.FromDir, s.From); err != nil { // the file is back all the same
+			r.res.Problems = append(r.res.Problems, Problem{s.ToPath(), err})
+		}
+		return nil
 	case journal.Symlink:
 		return r.symlink(s, to)
 	case journal.Untrash:
 		if err := renameNoReplace(from, s.From, to, s.To); err != nil {
 			return err
 		}
-		if err := removeNote(s.FromDir, s.From); err != nil { // the file is back all the same
+		if err := r.removeNote(s.FromDir, s.From); err != nil { // the file is back all the same
 			r.res.Problems = append(r.res.Problems, Problem{s.FromPath(), err})
 		}
 		return nil
@@ -421,16 +462,24 @@ func (r *runner) check(s *journal.Step) error {
 	case !now.SameFile(s.File) || now.Size != s.File.Size || now.Mtime != s.File.Mtime || !isRegular(now.Mode):
 		return errChanged
 	}
-	if k, err := keeperOf(s); err != nil {
-		return err
-	} else if k != nil {
-		if same, err := sameBytes(s.FromPath(), k.path()); err != nil {
-			return err
-		} else if !same {
-			return errDiffers
-		}
-	}
 	return nil
+}
+
+// checkCopy is check for a step that copies content; a duplicate is compared with the file that stays. It is copied whole or
+// not at all, so it need not be held.
+func (r *runner) checkCopy(ctx context.Context, s *journal.Step) error {
+	if err := r.check(s); err != nil {
+		return err
+	}
+	k, err := keeperOf(s)
+	if err != nil || k == nil {
+		return err
+	}
+	g, err := r.verify(ctx, s, k, true)
+	if err == nil {
+		g.release()
+	}
+	return err
 }
 
 // checkSource makes sure that what a step is about is still the file or folder that it was intended for. A step may follow
@@ -518,7 +567,7 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 	if errors.Is(err, errSettled) {
 		return
 	}
-	if errors.Is(err, context.Canceled) && s.Action == journal.Extract { // nothing is left of it
+	if errors.Is(err, context.Canceled) && (s.Action == journal.Extract || s.Action == journal.Share || s.Action.Trashes()) { // nothing is left of it
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.NotDone})
 		if s.Unit != 0 {
 			r.dropUnit(s.Unit)
@@ -542,6 +591,9 @@ func (r *runner) settleStep(s *journal.Step, err error) {
 }
 
 func (r *runner) placed(s *journal.Step) {
+	if k, _ := keeperOf(s); k != nil && s.Action.Takes() {
+		r.removed[inode{s.File.Ino, s.File.Born}] = true
+	}
 	if !s.Counts() || IsAside(s.To) {
 		return
 	}
@@ -607,7 +659,7 @@ const fewFolders = 64
 // syncFolders makes the names in every folder durable: first where files came to, then where they left, so that a power
 // cut can leave a file under both names but never under none.
 func (r *runner) syncFolders() error {
-	if err := r.syncTags(); err != nil {
+	if err := errors.Join(r.syncTags(), r.syncNotes()); err != nil {
 		return err
 	}
 	for _, set := range []map[string]*journal.Folder{r.filled, r.emptied} {

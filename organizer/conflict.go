@@ -154,7 +154,7 @@ func (r *runner) skip(s *journal.Step, err error) {
 }
 
 func (r *runner) fail(s *journal.Step, err error) {
-	if errors.Is(err, errReplaced) || errors.Is(err, errKept) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo || errors.Is(err, errTagsChanged) && r.undo {
+	if errors.Is(err, errReplaced) || errors.Is(err, errBusy) || errors.Is(err, errKept) || errors.Is(err, errGone) && r.undo || errors.Is(err, errExists) && r.undo || errors.Is(err, errTagsChanged) && r.undo {
 		r.res.Skipped++
 		r.outs = append(r.outs, journal.Outcome{No: s.No, Count: 1, State: journal.Skipped, Err: err.Error()})
 	} else {
@@ -213,6 +213,14 @@ func verb(s *journal.Step) string {
 		return "remove the symbolic link"
 	case journal.Exec:
 		return "run a program for"
+	case journal.Replace:
+		return "replace by a link"
+	case journal.Restore:
+		return "take out of the trash"
+	case journal.Share:
+		return "share the blocks of"
+	case journal.Unshare:
+		return "part the blocks of"
 	}
 	return s.Action.String()
 }
@@ -250,7 +258,7 @@ func (r *runner) dropUnit(unit int64) {
 
 func canDrop(a journal.Action) bool {
 	switch a {
-	case journal.Rename, journal.Link, journal.Trash, journal.Unwrite, journal.Symlink, journal.Tag:
+	case journal.Rename, journal.Link, journal.Trash, journal.Unwrite, journal.Symlink, journal.Tag, journal.Replace:
 		return true
 	}
 	return false
@@ -276,12 +284,19 @@ func (r *runner) drop(s *journal.Step) error {
 		return to.unlink(s.To)
 	case journal.Symlink:
 		return removeLink(to, s.To, tempName(r.res.UUID, s.No)+oldSuffix, string(s.Meta))
+	case journal.Replace:
+		back := *s
+		back.FromDir, back.From, back.ToDir, back.To = s.ToDir, s.To, s.FromDir, s.From
+		if kept, err := r.restore(&back, to, from); err != nil || kept {
+			return err
+		}
+		return r.removeNote(s.ToDir, s.To)
 	}
 	if err := renameNoReplace(to, s.To, from, s.From); err != nil {
 		return err
 	}
 	if s.Action.Trashes() {
-		return removeNote(s.ToDir, s.To)
+		return r.removeNote(s.ToDir, s.To)
 	}
 	return nil
 }

@@ -8,24 +8,15 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"github.com/zeebo/blake3"
 
 	"forg/journal"
+	"forg/organizer/dupes"
 )
 
-// A duplicate has the same size, then the same first bytes, then the same BLAKE3. Nothing is done to one before its
-// bytes were compared again (see verify).
-
-// wholeBelow is the size up to which a file is hashed at once: a second opening costs more than reading this much.
-const wholeBelow = 64 << 10
-
-// digest is what files are grouped by.
-type digest struct {
-	size int64
-	hash [32]byte
-}
+// Which files of a plan equal each other is what package dupes finds. Nothing is done to one before its bytes were compared
+// again, by the runner.
 
 // duplicates finds files of the plan that equal another, or one that lies at the destination already, and does with them
 // what the options say. What is only to be reported is not worth a look at the destination.
@@ -61,91 +52,30 @@ func (p *planner) equals(ctx context.Context, all []Ref) ([][]Ref, error) {
 		}
 	}
 	some := slices.DeleteFunc(all, func(r Ref) bool { return sizes[p.Tree.File(r).Size] < 2 })
-	if len(some) == 0 {
-		return nil, nil
-	}
-	groups, err := p.group(ctx, some, wholeBelow)
-	if err != nil {
-		return nil, err
-	}
-	var large []Ref
-	var equal [][]Ref
-	for d, g := range groups {
-		if len(g) < 2 {
-			continue
-		}
-		if d.size > wholeBelow {
-			large = append(large, g...)
-		} else {
-			equal = append(equal, g)
-		}
-	}
-	if len(large) > 0 {
-		slices.SortFunc(large, compareRefs)
-		groups, err := p.group(ctx, large, 1<<62)
-		if err != nil {
-			return nil, err
-		}
-		for _, g := range groups {
-			if len(g) > 1 {
-				equal = append(equal, g)
-			}
-		}
-	}
-	return equal, nil
-}
-
-// group hashes files, of those larger than whole only the beginning. Files that cannot be read are in no group.
-func (p *planner) group(ctx context.Context, some []Ref, whole int64) (map[digest][]Ref, error) {
-	perDir := make([][]look, len(p.Tree.Dirs))
-	for _, r := range some {
-		perDir[p.Tree.DirOf(r)] = append(perDir[p.Tree.DirOf(r)], look{r: r})
-	}
-	var mu sync.Mutex
-	groups := map[digest][]Ref{}
-	pool := sync.Pool{New: func() any { return new([wholeBelow]byte) }}
-	err := p.eachFile(ctx, perDir, int64(len(some)), func(h *scanHandle, l look, name, _ []byte) {
-		unread := func(err error) {
+	found, err := findEqual(ctx, p.Tree, some, dupes.Options{Cache: p.opt.Hashes,
+		Unread: func(i int32, err error) {
 			if p.opt.Duplicates == DuplicatesReport || p.opt.Duplicates == "" {
 				return // nothing would have been done about it
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			path := p.Tree.Path(l.r)
+			path := p.Tree.Path(some[i])
 			p.Problems = append(p.Problems, Problem{path, fmt.Errorf("read %s to tell whether it is a duplicate: %w", path, cause(err))})
-		}
-		f, err := h.open(string(name[:len(name)-1]))
-		if err != nil {
-			unread(err)
-			return
-		}
-		defer f.Close()
-		size := p.Tree.File(l.r).Size
-		n := size
-		if size > whole {
-			n = 4 << 10
-		}
-		buf := pool.Get().(*[wholeBelow]byte)
-		defer pool.Put(buf)
-		d := digest{size: size}
-		if n <= wholeBelow {
-			if _, err := io.ReadFull(f, buf[:n]); err != nil {
-				unread(err)
-				return
+		},
+		Progress: func(files, _, allFiles, _ int64) {
+			if p.opt.Progress != nil {
+				p.opt.Progress(files, allFiles)
 			}
-			d.hash = blake3.Sum256(buf[:n])
-		} else {
-			hash := blake3.New()
-			if got, err := copyHashing(ctx, hash, f); err != nil || got != size {
-				return
-			}
-			hash.Sum(d.hash[:0])
+		}})
+	if err != nil {
+		return nil, err
+	}
+	equal := make([][]Ref, len(found))
+	for i, g := range found {
+		equal[i] = make([]Ref, len(g.Files))
+		for k, at := range g.Files {
+			equal[i][k] = some[at]
 		}
-		mu.Lock()
-		groups[d] = append(groups[d], l.r)
-		mu.Unlock()
-	})
-	return groups, err
+	}
+	return equal, nil
 }
 
 // copyHashing reads all of r into w, 1 MiB at a time, until ctx ends.

@@ -21,7 +21,9 @@ type Keep string
 
 // The values of --keep.
 const (
-	KeepAuto     Keep = "auto"     // the one that is not in a folder whose whole content is elsewhere, then the oldest
+	// KeepAuto keeps one of equal folders with all its files, else the oldest file, and of files of one age the one that is
+	// not in a folder of which all is elsewhere too.
+	KeepAuto     Keep = "auto"
 	KeepOldest   Keep = "oldest"   // by time of modification
 	KeepNewest   Keep = "newest"   // the same
 	KeepShortest Keep = "shortest" // path
@@ -44,6 +46,10 @@ type DuplicateOptions struct {
 	Projects  bool     // files in projects, repositories and bundles are like any other
 	Hash      bool     // give groups their Hash
 	Cache     *dupes.Cache
+	// Listed, when not nil, says where a saved report has each file of the tree: only files of one of its groups are
+	// compared with each other, and those that it lets stay do. Files that equal no other of their group any more are
+	// Problems. Folders are not compared, since a list does not tell what else is in them.
+	Listed func(Ref) Listing
 	// Progress is told, one call at a time, of files and bytes compared so far and of how many there are at most.
 	Progress func(files, bytes, allFiles, allBytes int64)
 }
@@ -72,6 +78,9 @@ type Copy struct {
 	File Ref
 	Role Role
 	Same int32 // index in DuplicateGroup.Files of the first name of the same file on the disk; its own if there is none before
+
+	pinned Role  // Reference or Protected if it lies where nothing may be touched, else Kept
+	share  int32 // what it shares its blocks with: those with the same number do
 }
 
 // DuplicateGroup is files of one content of which at least one is superfluous.
@@ -99,7 +108,7 @@ type FolderCopies struct {
 	Of, Folder uint32 // in Tree.Dirs; all that is in Folder, at any depth, is somewhere in Of too
 	Exact      bool   // under the same names, in the same subfolders, and nothing else is in either
 	Files      int64  // in Folder
-	Bytes      int64  // of them, without those that are the same files on the disk as in Of
+	Bytes      int64  // of them, each file on the disk once, without links to files elsewhere
 	LeftOut    int64  // entries of Folder that were not compared: hidden files, links, what the options left out
 }
 
@@ -112,12 +121,26 @@ type Duplicates struct {
 	Wasted    int64            // bytes that the disk would gain without them
 	Protected int64            // files that would be superfluous if DuplicateOptions.Projects were set
 	Problems  []Problem        // files that could not be compared, and why
-	copied    []bool           // by folder: lies in a Folder of Folders
+	copied    []int32          // by folder: 1 + index in Folders of the copy that it lies in; nil if there is none
 }
 
 // InFolderCopy reports whether a file lies in a folder of Duplicates.Folders that is a copy, so that who has read of the
 // folder need not read of the file.
-func (d *Duplicates) InFolderCopy(r Ref) bool { return d.copied != nil && d.copied[d.Tree.DirOf(r)] }
+func (d *Duplicates) InFolderCopy(r Ref) bool { return d.folderOf(r) != 0 }
+
+// folderOf is 1 + the index in Folders of the copy that a file lies in, or 0.
+func (d *Duplicates) folderOf(r Ref) int32 {
+	if d.copied == nil {
+		return 0
+	}
+	return d.copied[d.Tree.DirOf(r)]
+}
+
+// inTwin reports whether a file lies in a folder that is an exact copy: its twin stays whole, so it goes whole.
+func (d *Duplicates) inTwin(r Ref) bool {
+	at := d.folderOf(r)
+	return at != 0 && d.Folders[at-1].Exact
+}
 
 // FindDuplicates finds the files of a tree that equal others, and decides which of them stay. Only files that the scan has
 // not left alone are looked at. Trees of several roots (Join) may overlap: a folder that was reached twice counts once. It
@@ -133,6 +156,18 @@ func FindDuplicates(ctx context.Context, tree *Tree, opt DuplicateOptions) (*Dup
 	for i := range f.contents {
 		f.judge(&f.contents[i])
 	}
+	if opt.Listed == nil {
+		if err := f.compareFolders(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if opt.Keep == KeepAuto && len(f.Folders) > 0 {
+		for i := range f.contents {
+			if c := &f.contents[i]; slices.ContainsFunc(c.refs, f.InFolderCopy) {
+				f.judge(c)
+			}
+		}
+	}
 	f.collect()
 	return f.Duplicates, nil
 }
@@ -145,6 +180,11 @@ type duplicateFinder struct {
 	contents []equalFiles
 	classes  [][]int32 // per chunk and file, 1 + index in contents; 0 where a file equals no other
 	criteria []criterion
+	scratch  struct { // of units
+		order []int32
+		of    []int
+		units []unit
+	}
 }
 
 // duplicatePlace is what the place of a folder says about the files in it.
@@ -153,16 +193,16 @@ type duplicatePlace struct {
 	priority  int32 // index in DuplicateOptions.Priority, or one behind the last
 	reference bool
 	protected bool
-	again     map[string]bool // it was reached twice: names that were seen the first time
-	twice     bool
+	again     map[string]bool // of a folder that was reached before: the names that were seen then
 }
 
 // equalFiles are the files of one content.
 type equalFiles struct {
-	size int64
-	hash [32]byte
-	refs []Ref
-	same []int32 // as in dupes.Group
+	size   int64
+	hash   [32]byte
+	refs   []Ref
+	same   []int32 // as in dupes.Group
+	joined bool    // some of them are not their own first
 	// What judge decided:
 	copies    []Copy // in order, with their roles; nil if none is superfluous
 	why       string
@@ -174,7 +214,7 @@ type equalFiles struct {
 func (f *duplicateFinder) look() {
 	t := f.Tree
 	f.places = make([]duplicatePlace, len(t.Dirs))
-	first := make(map[[2]uint64]uint32, len(t.Dirs))
+	first := make(map[identityOn]uint32, len(t.Dirs))
 	for i := range t.Dirs {
 		d, p := &t.Dirs[i], &f.places[i]
 		p.root, p.priority = -1, int32(rank(f.opt.Priority, d.Path))
@@ -188,14 +228,14 @@ func (f *duplicateFinder) look() {
 		if d.ID.Ino == 0 {
 			continue
 		}
-		id := [2]uint64{d.Dev, d.ID.Ino}
+		id := identityOn{d.Dev, d.ID.Ino}
 		k, ok := first[id]
 		if !ok {
 			first[id] = uint32(i)
 			continue
 		}
 		// Mounted at two places, or named twice by a person. What one of the two says to protect is protected.
-		p.twice, p.again = true, map[string]bool{}
+		p.again = map[string]bool{}
 		for r, file := range t.InDir(k) {
 			if file.Left == NotLeft {
 				p.again[t.Name(r)] = true
@@ -219,26 +259,20 @@ func (f *duplicateFinder) order() []criterion {
 	t := f.Tree
 	place := func(r Ref) *duplicatePlace { return &f.places[t.DirOf(r)] }
 	first := func(is func(r Ref) bool) func(a, b Ref) int {
-		return func(a, b Ref) int {
-			switch x, y := is(a), is(b); {
-			case x == y:
-				return 0
-			case x:
-				return -1
-			}
-			return 1
-		}
+		return func(a, b Ref) int { return compareBool(is(b), is(a)) }
 	}
 	length := func(r Ref) int { return len(t.Dirs[t.DirOf(r)].Path) + len(t.Name(r)) }
 	oldest := func(a, b Ref) int { return cmp.Compare(t.File(a).Mtime, t.File(b).Mtime) }
 	list := []criterion{
 		{"reference", first(func(r Ref) bool { return place(r).reference })},
 		{"not in a project", first(func(r Ref) bool { return !place(r).protected })},
+		{"kept in the report", f.compareListed},
 		{"priority", func(a, b Ref) int { return cmp.Compare(place(a).priority, place(b).priority) }},
 	}
 	switch f.opt.Keep {
 	case KeepAuto:
-		list = append(list, criterion{"not in a copy of a folder", first(func(r Ref) bool { return !f.InFolderCopy(r) })}, criterion{"oldest", oldest})
+		list = append(list, criterion{"in the folder that stays", first(func(r Ref) bool { return !f.inTwin(r) })}, criterion{"oldest", oldest},
+			criterion{"in the fuller folder", first(func(r Ref) bool { return !f.InFolderCopy(r) })})
 	case KeepOldest:
 		list = append(list, criterion{"oldest", oldest})
 	case KeepNewest:
@@ -251,7 +285,18 @@ func (f *duplicateFinder) order() []criterion {
 	if f.opt.Keep != KeepFirst {
 		list = append(list, criterion{"shortest path", func(a, b Ref) int { return cmp.Compare(length(a), length(b)) }})
 	}
-	return append(list, criterion{"first by name", func(a, b Ref) int { return strings.Compare(t.Path(a), t.Path(b)) }})
+	return append(list, criterion{"first by name", t.comparePaths})
+}
+
+// compareBool puts false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 func (f *duplicateFinder) rankRefs(a, b Ref) int {
@@ -263,36 +308,41 @@ func (f *duplicateFinder) rankRefs(a, b Ref) int {
 	return compareRefs(a, b)
 }
 
+// comparePaths orders files by their paths, which are rarely needed for it.
+func (t *Tree) comparePaths(a, b Ref) int {
+	x, y := t.DirOf(a), t.DirOf(b)
+	if x == y {
+		return strings.Compare(t.Name(a), t.Name(b))
+	}
+	p, q := t.Dirs[x].Path, t.Dirs[y].Path
+	if n := min(len(p), len(q)); p[:n] != q[:n] {
+		return strings.Compare(p, q)
+	}
+	return strings.Compare(t.Path(a), t.Path(b))
+}
+
 func compareRefs(a, b Ref) int {
 	return cmp.Or(cmp.Compare(a.chunk, b.chunk), cmp.Compare(a.i, b.i))
 }
 
-// candidates yields the files that are compared, folder by folder.
-func (f *duplicateFinder) candidates(yield func(Ref, *File) bool) {
-	for d := range f.Tree.Dirs {
-		p := &f.places[d]
-		for r, file := range f.Tree.InDir(uint32(d)) {
-			if file.Left != NotLeft || file.Size < f.opt.MinSize || f.opt.MaxSize > 0 && file.Size > f.opt.MaxSize ||
-				p.twice && p.again[f.Tree.Name(r)] {
-				continue
-			}
-			if !yield(r, file) {
-				return
-			}
-		}
-	}
+// candidate reports whether a file is compared with others.
+func (f *duplicateFinder) candidate(r Ref, file *File) bool {
+	return file.Left == NotLeft && file.Size >= f.opt.MinSize && (f.opt.MaxSize == 0 || file.Size <= f.opt.MaxSize) &&
+		!f.places[f.Tree.DirOf(r)].again[f.Tree.Name(r)]
 }
 
 // compare finds the contents that more than one name leads to.
 func (f *duplicateFinder) compare(ctx context.Context) error {
 	sizes := map[int64]int32{}
-	for _, file := range f.candidates {
-		sizes[file.Size]++
+	for r, file := range f.Tree.All() {
+		if f.candidate(r, file) {
+			sizes[file.Size]++
+		}
 	}
 	var some []Ref
 	empty := equalFiles{hash: blake3.Sum256(nil)}
-	for r, file := range f.candidates {
-		if sizes[file.Size] < 2 {
+	for r, file := range f.Tree.All() {
+		if sizes[file.Size] < 2 || !f.candidate(r, file) {
 			continue
 		}
 		if file.Size == 0 {
@@ -315,11 +365,11 @@ func (f *duplicateFinder) compare(ctx context.Context) error {
 		for i, at := range g.Files {
 			c.refs[i] = some[at]
 		}
-		f.take(c)
+		f.takeParts(c)
 	}
 	if len(empty.refs) > 1 {
 		empty.same = make([]int32, len(empty.refs))
-		ids := make(map[[2]uint64]int32, len(empty.refs))
+		ids := make(map[identityOn]int32, len(empty.refs))
 		for i, r := range empty.refs {
 			id := f.inode(r)
 			if _, ok := ids[id]; !ok {
@@ -327,15 +377,16 @@ func (f *duplicateFinder) compare(ctx context.Context) error {
 			}
 			empty.same[i] = ids[id]
 		}
-		f.take(empty)
+		f.takeParts(empty)
 	}
+	f.changedSinceListed()
 	slices.SortFunc(f.Problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
 	return nil
 }
 
 // inode tells files on the disk apart.
-func (f *duplicateFinder) inode(r Ref) [2]uint64 {
-	return [2]uint64{f.Tree.Dirs[f.Tree.DirOf(r)].Dev, f.Tree.File(r).Ino}
+func (f *duplicateFinder) inode(r Ref) identityOn {
+	return identityOn{f.Tree.Dirs[f.Tree.DirOf(r)].Dev, f.Tree.File(r).Ino}
 }
 
 // take notes a content, if its files count.
@@ -343,13 +394,20 @@ func (f *duplicateFinder) take(c equalFiles) {
 	if len(f.opt.Reference) > 0 && !slices.ContainsFunc(c.refs, func(r Ref) bool { return f.places[f.Tree.DirOf(r)].reference }) {
 		return
 	}
+	for i, first := range c.same {
+		c.joined = c.joined || int(first) != i
+	}
 	f.contents = append(f.contents, c)
 	for _, r := range c.refs {
-		if f.classes[r.chunk] == nil {
-			f.classes[r.chunk] = make([]int32, len(f.Tree.chunks[r.chunk].files))
-		}
-		f.classes[r.chunk][r.i] = int32(len(f.contents))
+		f.setClass(r, int32(len(f.contents)))
 	}
+}
+
+func (f *duplicateFinder) setClass(r Ref, class int32) {
+	if f.classes[r.chunk] == nil {
+		f.classes[r.chunk] = make([]int32, len(f.Tree.chunks[r.chunk].files))
+	}
+	f.classes[r.chunk][r.i] = class
 }
 
 // class is 1 + the index of a file's content in contents, or 0 if no other file has it.
@@ -386,34 +444,44 @@ type unit struct {
 	roots     []int32 // that its names were reached from, if those matter
 	reference bool
 	protected bool
+	stays     bool // because a report says so
 	role      Role
 }
 
-// units puts the names of a content into the order in which they would be chosen to stay, and says which are one file.
+// units puts the names of a content into the order in which they would be chosen to stay, and says which are one file. What
+// it returns is good until it is called again.
 func (f *duplicateFinder) units(c *equalFiles) (order []int32, of []int, units []unit) {
-	order, of = make([]int32, len(c.refs)), make([]int, len(c.refs))
-	for i := range order {
-		order[i] = int32(i)
+	order, of, units = f.scratch.order[:0], f.scratch.of[:0], f.scratch.units[:0]
+	for i := range c.refs {
+		order, of = append(order, int32(i)), append(of, 0)
 	}
 	slices.SortFunc(order, func(a, b int32) int { return f.rankRefs(c.refs[a], c.refs[b]) })
-	byInode := make(map[[2]uint64]int, len(order))
+	var byInode map[identityOn]int
+	if c.joined {
+		byInode = make(map[identityOn]int, len(order))
+	}
 	for k, at := range order {
 		p := &f.places[f.Tree.DirOf(c.refs[at])]
-		id := f.inode(c.refs[at])
-		u, known := byInode[id]
-		if !known || id[1] == 0 { // without inodes each name is a file
-			u = len(units)
-			byInode[id] = u
+		u, known := len(units), false
+		if id := f.inode(c.refs[at]); c.joined && id.ino != 0 { // without inodes each name is a file
+			if u, known = byInode[id]; !known {
+				u = len(units)
+				byInode[id] = u
+			}
+		}
+		if !known {
 			units = append(units, unit{first: k, share: c.same[at]})
 		}
 		of[k] = u
 		units[u].names++
 		units[u].reference = units[u].reference || p.reference
 		units[u].protected = units[u].protected || p.protected
+		units[u].stays = units[u].stays || f.opt.Listed != nil && f.opt.Listed(c.refs[at]).Stays > 0
 		if f.opt.Isolate {
 			units[u].roots = append(units[u].roots, p.root)
 		}
 	}
+	f.scratch.order, f.scratch.of, f.scratch.units = order, of, units
 	return order, of, units
 }
 
@@ -426,10 +494,19 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 		c.protected = int64(len(units) - 1)
 		return
 	}
-	blocks, roots, kept := map[int32]bool{}, map[int32]bool{}, 0 // of files that stay
+	var blocks, roots map[int32]bool // of files that stay, where that matters
+	if c.joined {
+		blocks = map[int32]bool{}
+	}
+	if f.opt.Isolate {
+		roots = map[int32]bool{}
+	}
+	kept := 0
 	keep := func(u *unit, role Role) {
 		u.role = role
-		blocks[u.share] = true
+		if c.joined {
+			blocks[u.share] = true
+		}
 		for _, r := range u.roots {
 			roots[r] = true
 		}
@@ -449,6 +526,8 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 		case u.protected:
 			u.role = Protected
 			c.protected++
+		case u.stays:
+			keep(u, Kept)
 		case f.opt.Isolate && slices.ContainsFunc(u.roots, func(r int32) bool { return roots[r] }):
 			u.role = Isolated
 		case blocks[u.share]:
@@ -465,23 +544,28 @@ func (f *duplicateFinder) judge(c *equalFiles) {
 	c.copies = make([]Copy, len(order))
 	for k, at := range order {
 		u, p := &units[of[k]], &f.places[f.Tree.DirOf(c.refs[at])]
-		role := u.role
+		role, pinned := u.role, Kept
+		switch {
+		case p.reference:
+			pinned = Reference
+		case p.protected:
+			pinned = Protected
+		}
 		switch {
 		case role == Superfluous || k == 0:
-		case p.reference:
-			role = Reference
-		case p.protected:
-			role = Protected
+		case pinned != Kept:
+			role = pinned
 		case u.first != k || role == Reference || role == Protected: // another of its names is why it stays
 			role = Linked
 		}
-		c.copies[k] = Copy{File: c.refs[at], Role: role, Same: int32(u.first)}
+		c.copies[k] = Copy{File: c.refs[at], Role: role, Same: int32(u.first), pinned: pinned, share: u.share}
 	}
 	for i := range units {
 		u := &units[i]
 		if u.role == Superfluous && !blocks[u.share] && u.names >= int(f.Tree.File(c.copies[u.first].File).Nlink) {
-			blocks[u.share] = true // several that share blocks are won once
-			c.wasted += c.size
+			if c.wasted += c.size; c.joined {
+				blocks[u.share] = true // several that share blocks are won once
+			}
 		}
 	}
 	goes := c.copies[slices.IndexFunc(c.copies, func(o Copy) bool { return o.Role == Superfluous })].File
@@ -501,13 +585,54 @@ func (f *duplicateFinder) collect() {
 		if c.copies == nil {
 			continue
 		}
+		f.addToFolders(c)
 		g := DuplicateGroup{Size: c.size, Hash: c.hash, Files: c.copies, Why: c.why, Wasted: c.wasted}
 		f.Groups = append(f.Groups, g)
 		f.Files += g.Superfluous()
 		f.Wasted += g.Wasted
 	}
 	slices.SortFunc(f.Groups, func(a, b DuplicateGroup) int {
-		return cmp.Or(cmp.Compare(b.Wasted, a.Wasted), cmp.Compare(b.Size, a.Size),
-			strings.Compare(f.Tree.Path(a.Files[0].File), f.Tree.Path(b.Files[0].File)))
+		if c := cmp.Or(cmp.Compare(b.Wasted, a.Wasted), cmp.Compare(b.Size, a.Size)); c != 0 {
+			return c
+		}
+		return f.Tree.comparePaths(a.Files[0].File, b.Files[0].File)
 	})
+	f.sortFolders()
+}
+
+// addToFolders counts the files of a content for the folders that they lie in, each file once for each folder.
+func (f *duplicateFinder) addToFolders(c *equalFiles) {
+	var counted map[[2]int32]bool
+	for _, file := range c.copies {
+		at := f.folderOf(file.File)
+		if at == 0 || file.Role != Superfluous && file.Role != Kept || counted[[2]int32{at, file.Same}] {
+			continue
+		}
+		if counted == nil {
+			counted = map[[2]int32]bool{}
+		}
+		counted[[2]int32{at, file.Same}] = true
+		f.Folders[at-1].Bytes += c.size
+	}
+}
+
+// sortFolders leaves out the copies that take no room of their own, and puts those that take most room first.
+func (d *Duplicates) sortFolders() {
+	order := make([]int, len(d.Folders))
+	for i := range order {
+		order[i] = i
+	}
+	order = slices.DeleteFunc(order, func(i int) bool { return d.Folders[i].Bytes == 0 })
+	slices.SortFunc(order, func(a, b int) int {
+		x, y := &d.Folders[a], &d.Folders[b]
+		return cmp.Or(cmp.Compare(y.Bytes, x.Bytes), strings.Compare(d.Tree.Dirs[x.Folder].Path, d.Tree.Dirs[y.Folder].Path))
+	})
+	sorted, now := make([]FolderCopies, len(order)), make([]int32, len(d.Folders)+1)
+	for k, i := range order {
+		sorted[k], now[i+1] = d.Folders[i], int32(k+1)
+	}
+	d.Folders = sorted
+	for i := range d.copied {
+		d.copied[i] = now[d.copied[i]]
+	}
 }

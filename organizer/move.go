@@ -20,6 +20,7 @@ import (
 //	(*folder).stat(name), .self()    what lies there, links not followed
 //	(*folder).mkdir, rmdir, unlink   one name
 //	renameNoReplace, link            between two folders
+//	exchange                         of two names, or errNoExchange
 //	makeSymlink, (*folder).readlink  symbolic links, where there are any
 //	(*folder).sync, syncAll          make its names, or all of its file system, durable
 //	(*folder).touch, chmod           set its own times and mode
@@ -120,9 +121,9 @@ func listNames(path string) ([]string, error) {
 	return names, err
 }
 
-// folderCache keeps folders open. A run touches few folders at a time, but may touch a million in all: beyond its limit
-// the half that was not asked for longest is closed. So what get returns is to be used at once, beside at most a few
-// others, and got again later.
+// folderCache keeps folders open. A run touches few folders at a time, or hundreds if it deals with duplicates, but may touch
+// a million in all: beyond its limit the half that was not asked for longest is closed. So what get returns is to be used at
+// once, beside at most a few others, and got again later.
 type folderCache struct {
 	open  map[string]*cachedFolder
 	asked int64 // times that get was called
@@ -134,7 +135,7 @@ type cachedFolder struct {
 	asked int64 // when it was last asked for
 }
 
-func newFolderCache() *folderCache { return &folderCache{open: map[string]*cachedFolder{}, limit: 128} }
+func newFolderCache() *folderCache { return &folderCache{open: map[string]*cachedFolder{}, limit: 512} }
 
 func (c *folderCache) get(path string) (*folder, error) {
 	c.asked++

@@ -64,6 +64,15 @@ func renameNoReplace(from *folder, name string, to *folder, newName string) erro
 	return mapErr(err)
 }
 
+// exchange swaps two names.
+func exchange(a *folder, name string, b *folder, other string) error {
+	err := retryErr(func() error { return unix.RenameatxNp(a.fd, name, b.fd, other, unix.RENAME_SWAP) })
+	if err == unix.ENOTSUP || err == unix.EINVAL || err == unix.ENOSYS {
+		return errNoExchange
+	}
+	return mapErr(err)
+}
+
 // sync makes the folder's names durable. fsync(2) hands them to the disk, which may keep them in its cache for long;
 // F_FULLFSYNC makes it write them.
 func (f *folder) sync() error {

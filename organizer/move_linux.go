@@ -76,6 +76,15 @@ func renameNoReplace(from *folder, name string, to *folder, newName string) erro
 	return mapErr(err)
 }
 
+// exchange swaps two names.
+func exchange(a *folder, name string, b *folder, other string) error {
+	err := retryErr(func() error { return unix.Renameat2(a.fd, name, b.fd, other, unix.RENAME_EXCHANGE) })
+	if err == unix.EINVAL || err == unix.ENOSYS {
+		return errNoExchange
+	}
+	return mapErr(err)
+}
+
 func (f *folder) sync() error { return retryErr(func() error { return unix.Fsync(f.fd) }) }
 
 // syncAll makes everything durable that was changed on the folder's file system.

@@ -49,6 +49,8 @@ func foldsNames(path string) func(string) string {
 }
 
 // reflink does nothing: these systems share blocks only through copy_file_range(2), which does not say whether it did.
+func exchange(*folder, string, *folder, string) error { return errNoExchange }
+
 func reflink(dst, src *os.File) bool { return false }
 
 // clone is refused: see reflink.

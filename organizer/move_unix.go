@@ -108,13 +108,34 @@ func link(from *folder, name string, to *folder, newName string) error {
 	return mapErr(retryErr(func() error { return unix.Linkat(from.fd, name, to.fd, newName, 0) }))
 }
 
+// noHardLink says why a hard link was refused.
+func noHardLink(err error) error {
+	switch err {
+	case unix.EMLINK:
+		return errManyLinks
+	case unix.EPERM:
+		return fmt.Errorf("there are no hard links here, or not to a file of somebody else: %w", err)
+	}
+	return err
+}
+
 // linkThenUnlink renames a file without replacing where the kernel or the file system has no call for it. Between the
 // two steps the file has both names; recovery takes the new one away.
 func linkThenUnlink(from *folder, name string, to *folder, newName string) error {
 	if err := link(from, name, to, newName); err != nil {
 		return err
 	}
-	return from.unlink(name)
+	err := from.unlink(name)
+	if errors.Is(err, fs.ErrNotExist) { // somebody else was quicker
+		return nil
+	}
+	if err != nil { // it stays where it was
+		was, gone := from.stat(name)
+		if now, e := to.stat(newName); gone == nil && e == nil && now.SameFile(was.Identity) {
+			err = errors.Join(err, to.unlink(newName))
+		}
+	}
+	return err
 }
 
 // renameInSteps renames without replacing where there is no single call for it. Every step is refused if the name is

@@ -495,6 +495,17 @@ func resolveLinks(path string) (string, error) {
 
 // reflink shares nothing: only ReFS can. But here both files are known, and a file must be told before it is written that
 // it may have holes.
+// noHardLink says why a hard link was refused.
+func noHardLink(err error) error {
+	if errors.Is(err, windows.ERROR_TOO_MANY_LINKS) {
+		return errManyLinks
+	}
+	return err
+}
+
+// exchange is nothing that Windows does for files in two folders.
+func exchange(*folder, string, *folder, string) error { return errNoExchange }
+
 func reflink(dst, src *os.File) bool {
 	if m, err := statFile(src); err == nil && m.Flags&windows.FILE_ATTRIBUTE_SPARSE_FILE != 0 {
 		var n uint32

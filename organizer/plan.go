@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"forg/journal"
+	"forg/organizer/dupes"
 	"forg/organizer/metadata"
 	"forg/rules"
 )
@@ -78,6 +79,9 @@ type Options struct {
 	Undone func(dir, name string, f journal.Identity) (from string, ok bool)
 	// ByHand reports whether a person has taken a file from where it was put before: it is left where it is. nil leaves none.
 	ByHand func(dir *Dir, name string, f journal.Identity) bool
+	// Hashes is what earlier runs know of contents; nil knows nothing. It pays where files are compared and stay, as those
+	// that rules ask about, and takes a tree with times of change. What is moved is not known again.
+	Hashes *dupes.Cache
 	// Trash finds the trash for files of a folder; nil refuses what would need it.
 	Trash func(dir *Dir) (TrashDir, error)
 	// Busy reports whether a program has the file open for writing.
@@ -158,6 +162,7 @@ type Plan struct {
 	Labels     []string
 	Prune      []uint32       // folders of the tree to remove once empty, deepest first
 	SameAs     map[Ref]Ref    // duplicates and the file each equals
+	Similar    bool           // SameAs is of pictures that only look the same, as a person has seen: bytes are not compared
 	DupBytes   int64          // that the duplicates take
 	Mismatches []Mismatch     // shown to the person
 	Problems   []Problem      // files that cannot be moved as asked, and why
@@ -241,7 +246,8 @@ type planner struct {
 	unit     uint32
 	inBundle map[string]bool // folders that move with a page, and those below
 	pages    []page
-	sorted   int // moves before it have their units together
+	trashes  map[uint32]TrashDir // by folder of the tree
+	sorted   int                 // moves before it have their units together
 
 	// For plans by rules:
 	writing       []toWrite
@@ -274,7 +280,7 @@ func newPlanner(tree *Tree, set *rules.Set, opt Options) *planner {
 		Plan: &Plan{Root: tree.Root(), Tree: tree, Names: []string{""}, SameAs: map[Ref]Ref{}, aside: map[Ref]Ref{}, copy: opt.Copy, ByRules: opt.Rules != nil,
 			policies: []policy{{}}, extras: map[uint32]*extra{}, wanted: map[Ref]bool{}, writes: map[string]*writing{}, typed: map[string]string{}},
 		opt: opt, set: set, folders: map[string]uint32{}, labels: map[string]uint16{}, dates: map[Ref]time.Time{},
-		byKind: map[uint16]uint32{}, inBundle: map[string]bool{},
+		byKind: map[uint16]uint32{}, inBundle: map[string]bool{}, trashes: map[uint32]TrashDir{},
 		tagged: map[tagged]*tagging{}, counters: map[*rules.Rule]int64{},
 	}
 }

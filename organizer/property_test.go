@@ -36,6 +36,12 @@ type desk struct {
 }
 
 func checkProperty(t *testing.T, property func(rt *rapid.T, d *desk)) {
+	t.Helper()
+	checkDesks(t, (*desk).grow, property)
+}
+
+// checkDesks makes desks anew with fill.
+func checkDesks(t *testing.T, fill func(*desk), property func(rt *rapid.T, d *desk)) {
 	t.Parallel()
 	base := t.TempDir()
 	if dir, err := os.MkdirTemp("/dev/shm", "forg-property-"); err == nil { // thousands of syncs need not wait for a disk
@@ -51,7 +57,7 @@ func checkProperty(t *testing.T, property func(rt *rapid.T, d *desk)) {
 		d := &desk{rt: rt, dir: dir, root: filepath.Join(dir, "tree")}
 		d.open()
 		defer func() { d.j.Close() }()
-		d.grow()
+		fill(d)
 		property(rt, d)
 		d.sound()
 	})

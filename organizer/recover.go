@@ -31,7 +31,7 @@ func Recover(ctx context.Context, j *journal.Journal) ([]journal.Operation, erro
 }
 
 func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operation) error {
-	s := settler{uuid: o.UUID.String(), cache: newFolderCache(), touched: map[string]*journal.Folder{}}
+	s := settler{uuid: o.UUID.String(), began: o.StartedAt, cache: newFolderCache(), touched: map[string]*journal.Folder{}}
 	defer s.cache.close()
 	if err := errors.Join(s.group(ctx, j, o), s.decideTags(ctx, j, o)); err != nil {
 		return err
@@ -93,6 +93,7 @@ func settleOperation(ctx context.Context, j *journal.Journal, o *journal.Operati
 
 type settler struct {
 	uuid          string
+	began         time.Time
 	known         map[int64]journal.Outcome // of steps that cannot be decided one by one
 	cache         *folderCache
 	touched       map[string]*journal.Folder
@@ -251,6 +252,10 @@ func (s *settler) decide(step *journal.StepResult) journal.Outcome {
 		return s.decideExtract(step)
 	case journal.Exec:
 		return decideExec(step)
+	case journal.Replace, journal.Restore:
+		return s.decideReplace(step)
+	case journal.Share, journal.Unshare:
+		return s.decideShare(step)
 	}
 	to, dst, hasDst, errTo := s.at(step.ToDir, step.To)
 	if step.Action == journal.Rename && step.State == journal.Unknown && hasDst && dst.Nlink == 1 && dst.Born != 0 && dst.SameFile(step.File) {
@@ -287,6 +292,7 @@ func (s *settler) decide(step *journal.StepResult) journal.Outcome {
 		if err := to.unlink(step.To); err != nil {
 			return outcome(journal.Lost, "it has both names, and removing the new one failed: %v", err)
 		}
+		s.tidyNote(step, false)
 		return outcome(journal.NotDone, "")
 	case dstOurs:
 		s.tidyNote(step, true)
@@ -306,11 +312,35 @@ const lostText = "neither name holds the file any more: somebody else moved, rep
 func (s *settler) tidyNote(step *journal.StepResult, done bool) {
 	switch {
 	case step.Action.Trashes() && !done:
-		if _, _, there, err := s.at(step.ToDir, step.To); err == nil && !there {
-			removeNote(step.ToDir, step.To)
-		}
+		s.tidy(step.ToDir, step.To)
+	case step.Action.Trashes():
+		s.renote(step)
 	case step.Action == journal.Untrash && done:
 		removeNote(step.FromDir, step.From)
+	}
+}
+
+// tidy removes the trash's note on a name that is not there.
+func (s *settler) tidy(dir *journal.Folder, name string) {
+	if _, _, there, err := s.at(dir, name); err == nil && !there {
+		removeNote(dir, name)
+	}
+}
+
+// renote writes the note on a file in the trash that a power cut has kept from the disk: notes are made durable at the end
+// of a run only.
+func (s *settler) renote(step *journal.StepResult) {
+	info, err := openInfo(step.ToDir)
+	if err != nil || info == nil {
+		return
+	}
+	defer info.close()
+	m, err := info.stat(noteName(step.To))
+	if err == nil && (m.Size > 0 || !isRegular(m.Mode) || info.unlink(noteName(step.To)) != nil) {
+		return
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		writeNote(info, &step.Step, s.began, false)
 	}
 }
 

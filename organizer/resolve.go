@@ -343,10 +343,14 @@ func (p *planner) growKinds() {
 
 // toTrash is the move that takes a file of the tree to the trash of its file system.
 func (p *planner) toTrash(r Ref) (Move, error) {
-	path := p.Tree.Path(r)
-	trash, err := p.opt.Trash(&p.Tree.Dirs[p.Tree.DirOf(r)])
-	if err != nil {
-		return Move{}, fmt.Errorf("find the trash for %s: %w", path, err)
+	path, d := p.Tree.Path(r), p.Tree.DirOf(r)
+	trash, ok := p.trashes[d]
+	if !ok {
+		var err error
+		if trash, err = p.opt.Trash(&p.Tree.Dirs[d]); err != nil {
+			return Move{}, fmt.Errorf("find the trash for %s: %w", path, err)
+		}
+		p.trashes[d] = trash
 	}
 	to := p.folder(trash.Files)
 	if trash.Info != "" {

@@ -71,6 +71,13 @@ func (p *Plan) Note(m *Move) string {
 		return "text is written (" + x.mode + ")"
 	case journal.Exec:
 		return "runs " + strings.Join(x.argv, " ") + " (cannot be undone)"
+	case journal.Replace:
+		if x.mode == ReplaceSymlink {
+			return "a symbolic link takes its place"
+		}
+		return "a hard link takes its place"
+	case journal.Share:
+		return "shares its blocks on the disk"
 	}
 	return ""
 }

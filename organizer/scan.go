@@ -212,9 +212,11 @@ type ScanOptions struct {
 	// Leave, when not nil, reports whether the folder at a path is one that rules put files in, and Enter whether any rule
 	// looks into it.
 	Leave, Enter func(path string) bool
-	// Only, when not nil, is the list of files to take; nothing else is looked at.
-	Only     []string
-	Projects bool // descend into projects and bundles too
+	// Only, when not nil, is the list of files to take; nothing else is looked at. LookAbove says that no person has named
+	// them: then the folders above them are looked at for what makes those projects, bundles, and stores of version control.
+	Only      []string
+	LookAbove bool
+	Projects  bool // descend into projects and bundles too
 	// VersionControl keeps a scan that enters projects out of what version control systems store in them.
 	VersionControl bool
 	OneFileSystem  bool // do not descend into folders that other file systems are mounted on
@@ -240,7 +242,7 @@ func Scan(ctx context.Context, root string, set *rules.Set, opt ScanOptions) (*T
 	}
 	s := newScanner(root, set, opt)
 	if opt.Only != nil {
-		s.listed(opt.Only)
+		s.listed(ctx, opt.Only)
 	} else {
 		s.walk(ctx)
 	}
@@ -667,52 +669,82 @@ func (s *scanner) stat(w *worker, h *scanHandle, d *Dir, c *chunk) {
 
 // listed takes the named files instead of walking. A name that is no regular file is left alone like any other; one
 // that cannot be looked at is a problem.
-func (s *scanner) listed(paths []string) {
-	byDir := map[string]*Dir{}
-	seen := map[string]bool{}
+func (s *scanner) listed(ctx context.Context, paths []string) {
+	type place struct {
+		dir   *Dir
+		left  Reason
+		names map[string]bool // that were listed
+	}
+	typed, places := map[string]*place{}, map[string]*place{} // by folder as it is listed, and as it is
+	projects := map[string]bool{}
 	w := &worker{}
 	defer s.add(w)
-	for _, p := range paths {
+	var h *scanHandle // of the folder of the last file, since lists are mostly in order
+	var opened *place
+	shut := func() {
+		if h != nil {
+			h.close()
+		}
+		h, opened = nil, nil
+	}
+	defer shut()
+	for i, p := range paths {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return
+		}
 		abs, err := filepath.Abs(p)
 		if err != nil {
 			s.problem(p, fmt.Errorf("resolve %s: %w", p, err))
 			continue
 		}
 		dir, name := filepath.Split(abs)
-		d := byDir[dir]
-		if d == nil {
+		at := typed[dir]
+		if at == nil {
 			real, err := ResolveDir(dir)
 			if err != nil {
 				s.problem(p, fmt.Errorf("look at %s: %w", p, err))
 				continue
 			}
-			d = &Dir{Path: real, Into: cmp.Or(s.opt.Into, real), IsRoot: true}
-			h, err := openScan(real)
-			if err == nil {
-				d.ID, d.Dev, err = h.folder(w, real)
-				h.close()
+			if at = places[real]; at == nil {
+				shut()
+				d := &Dir{Path: real, Into: cmp.Or(s.opt.Into, real), IsRoot: true}
+				if h, err = openScan(real); err == nil {
+					d.ID, d.Dev, err = h.folder(w, real)
+				}
+				if err != nil {
+					s.problem(p, fmt.Errorf("look at %s: %w", p, cause(err)))
+					shut()
+					continue
+				}
+				at = &place{dir: d, names: map[string]bool{}}
+				if s.opt.LookAbove {
+					d.Project = s.inProject(w, real, projects)
+				}
+				if s.opt.LookAbove && s.opt.VersionControl && s.inVersionControl(real) {
+					at.left = LeftVersionControl
+				}
+				opened, places[real] = at, at
+				s.dirs = append(s.dirs, d)
 			}
-			if err != nil {
+			typed[dir] = at
+		}
+		if at.names[name] {
+			continue
+		}
+		at.names[name] = true
+		if at.left != NotLeft {
+			s.count(at.left)
+			continue
+		}
+		d := at.dir
+		if opened != at {
+			shut()
+			if h, err = openScan(d.Path); err != nil {
+				h = nil
 				s.problem(p, fmt.Errorf("look at %s: %w", p, cause(err)))
 				continue
 			}
-			byDir[dir] = d
-			if i := slices.IndexFunc(s.dirs, func(e *Dir) bool { return e.Path == real }); i >= 0 {
-				d = s.dirs[i]
-				byDir[dir] = d
-			} else {
-				s.dirs = append(s.dirs, d)
-			}
-		}
-		full := filepath.Join(d.Path, name)
-		if seen[full] {
-			continue
-		}
-		seen[full] = true
-		h, err := openScan(d.Path)
-		if err != nil {
-			s.problem(p, fmt.Errorf("look at %s: %w", p, cause(err)))
-			continue
+			opened = at
 		}
 		c := &chunk{}
 		e := entry{name: append([]byte(name), 0)[:len(name)], none: true}
@@ -736,8 +768,48 @@ func (s *scanner) listed(paths []string) {
 				}
 			}
 		}
-		h.close()
 	}
+}
+
+// inProject reports whether the folder at path is a project or a bundle or lies in one. Known are the answers so far. A
+// folder above it that cannot be read is taken for none.
+func (s *scanner) inProject(w *worker, path string, known map[string]bool) bool {
+	is, ok := known[path]
+	if ok {
+		return is
+	}
+	if up := filepath.Dir(path); up != path {
+		is = s.set.Lists(filepath.Base(path))&rules.FolderBundleNames != 0 || s.inProject(w, up, known)
+		if !is {
+			is = s.holdsMarker(w, path)
+		}
+	}
+	known[path] = is
+	return is
+}
+
+// holdsMarker reports whether something in the folder at path makes it a project.
+func (s *scanner) holdsMarker(w *worker, path string) bool {
+	h, err := openScan(path)
+	if err != nil {
+		return false
+	}
+	defer h.close()
+	found := false
+	h.read(w, func(names []entry) {
+		found = found || slices.ContainsFunc(names, func(e entry) bool { return s.set.Lists(unsafeString(e.name))&rules.ProjectMarkers != 0 })
+	})
+	return found
+}
+
+// inVersionControl reports whether the folder at path lies in what a version control system stores.
+func (s *scanner) inVersionControl(path string) bool {
+	for part := range strings.SplitSeq(filepath.ToSlash(path), "/") {
+		if s.set.Lists(part)&rules.VersionControl != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // finish puts folders in order and numbers the chunks.

@@ -65,6 +65,7 @@ func (p *Plan) steps() func(func(journal.Step) bool) {
 				if to := placed[original]; to != nil { // by then; and if it is copied to there, it is another
 					k = newKeeperMeta(p.Target(to), journal.Identity{})
 				}
+				k.Similar = p.Similar
 				keep = &k
 			}
 			p.describe(m, &s, keep)

@@ -42,7 +42,7 @@ func (f *Folder) perm() uint32 {
 }
 
 // trash moves a file into a trash folder, its note first: files without a note are not shown by any trash can. Each
-// platform has its own FindTrash, its names (trashName, noteName), notes (note) and folder of notes (openInfo).
+// platform has its own FindTrash, its names (trashName, noteName), notes (note) and folder of notes (infoPath).
 func trash(now time.Time, s *journal.Step, from, to *folder) error {
 	info, err := openInfo(s.ToDir)
 	if err != nil {
@@ -52,18 +52,122 @@ func trash(now time.Time, s *journal.Step, from, to *folder) error {
 		return renameNoReplace(from, s.From, to, s.To)
 	}
 	defer info.close()
+	if err := writeNote(info, s, now, true); err != nil {
+		return err
+	}
+	if err := renameNoReplace(from, s.From, to, s.To); err != nil {
+		return errors.Join(err, info.unlink(noteName(s.To)))
+	}
+	return nil
+}
+
+// writeNote makes the note on a file that is about to go to the trash; without sync others must make it durable.
+func writeNote(info *folder, s *journal.Step, now time.Time, sync bool) error {
 	f, err := info.create(noteName(s.To))
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(note(s, now))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = renameNoReplace(from, s.From, to, s.To)
+	if sync {
+		err = errors.Join(err, f.Sync())
 	}
-	if err != nil {
-		return errors.Join(err, info.unlink(noteName(s.To)))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(cause(err), info.unlink(noteName(s.To)))
 	}
 	return nil
+}
+
+// trash moves a file to the trash, its note first. The notes of a run are made durable together, when all is done: what was
+// moved where is in the journal, and recovery writes notes anew that a power cut has swallowed.
+func (r *runner) trash(s *journal.Step, from, to *folder, g *guard) error {
+	if err := r.note(s); err != nil {
+		return err
+	}
+	err := renameNoReplace(from, s.From, to, s.To)
+	if err == nil {
+		err = g.trashed(s, from, to)
+	}
+	if err != nil {
+		return errors.Join(err, r.removeNote(s.ToDir, s.To))
+	}
+	return nil
+}
+
+// note writes the note on the file of a step that goes to the trash.
+func (r *runner) note(s *journal.Step) error {
+	info, err := r.info(s.ToDir)
+	if err != nil || info == nil {
+		return err
+	}
+	if syncsVolumes {
+		r.noted[info.path] = true
+	}
+	return writeNote(info, s, r.j.Now(), !syncsVolumes)
+}
+
+// info is the folder of notes of a trash, nil if it has none.
+func (r *runner) info(files *journal.Folder) (*folder, error) {
+	path := infoPath(files)
+	if path == "" {
+		return nil, nil
+	}
+	info, err := r.cache.get(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if info, err = openInfo(files); err == nil {
+			info.close()
+			info, err = r.cache.get(path)
+		}
+	}
+	return info, err
+}
+
+func (r *runner) removeNote(files *journal.Folder, name string) error {
+	info, err := r.info(files)
+	if err != nil || info == nil {
+		return nil // no notes here
+	}
+	return unlinkNote(info, name)
+}
+
+// syncNotes makes the notes of a run durable.
+func (r *runner) syncNotes() error {
+	synced := map[uint64]bool{}
+	for path := range r.noted {
+		info, err := r.cache.get(path)
+		if err != nil {
+			continue // gone, and they with it
+		}
+		m, err := info.self()
+		if err == nil && !synced[m.Dev] {
+			synced[m.Dev] = true
+			err = info.syncAll()
+		}
+		if err != nil {
+			return fmt.Errorf("sync the trash's notes in %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// openInfo opens the folder of notes of a trash, made if need be; nil if this trash has none.
+func openInfo(files *journal.Folder) (*folder, error) {
+	path := infoPath(files)
+	if path == "" {
+		return nil, nil
+	}
+	info, err := openFolder(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return info, err
+	}
+	up, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer up.close()
+	if err := up.mkdir(filepath.Base(path), 0o700); err != nil && !errors.Is(err, errExists) {
+		return nil, err
+	}
+	return openFolder(path)
 }
 
 // removeNote removes the note on a file that has left the trash.
@@ -73,6 +177,10 @@ func removeNote(dir *journal.Folder, name string) error {
 		return nil // no notes here
 	}
 	defer info.close()
+	return unlinkNote(info, name)
+}
+
+func unlinkNote(info *folder, name string) error {
 	if err := info.unlink(noteName(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the trash's note on %s: %w", name, err)
 	}

@@ -39,5 +39,5 @@ func noteName(name string) string { return name }
 
 func note(*journal.Step, time.Time) []byte { return nil }
 
-// openInfo is nil: this trash has no notes.
-func openInfo(*journal.Folder) (*folder, error) { return nil, nil }
+// infoPath is empty: this trash has no notes.
+func infoPath(*journal.Folder) string { return "" }

@@ -3,7 +3,6 @@
 package organizer
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -56,22 +55,10 @@ func note(s *journal.Step, now time.Time) []byte {
 	return fmt.Appendf(nil, "[Trash Info]\nPath=%s\nDeletionDate=%s\n", path, now.Format("2006-01-02T15:04:05"))
 }
 
-// openInfo opens the folder of notes beside a trash's files, made if need be; nil if this trash has none.
-func openInfo(files *journal.Folder) (*folder, error) {
+// infoPath is the folder of notes beside a trash's files, "" if this trash has none.
+func infoPath(files *journal.Folder) string {
 	if filepath.Base(files.Path) != "files" {
-		return nil, nil
+		return ""
 	}
-	info, err := openFolder(filepath.Join(filepath.Dir(files.Path), "info"))
-	if errors.Is(err, fs.ErrNotExist) {
-		up, err := openFolder(filepath.Dir(files.Path))
-		if err != nil {
-			return nil, err
-		}
-		defer up.close()
-		if err := up.mkdir("info", 0o700); err != nil && !errors.Is(err, errExists) {
-			return nil, err
-		}
-		return openFolder(filepath.Join(filepath.Dir(files.Path), "info"))
-	}
-	return info, err
+	return filepath.Join(filepath.Dir(files.Path), "info")
 }

@@ -45,10 +45,10 @@ func note(s *journal.Step, now time.Time) []byte {
 	return encodeRecycled(s.FromPath(), s.File.Size, now)
 }
 
-// openInfo opens the folder of notes, which lie beside the files; nil if it is no Recycle Bin.
-func openInfo(files *journal.Folder) (*folder, error) {
+// infoPath is the folder of notes, which lie beside the files; "" if it is no Recycle Bin.
+func infoPath(files *journal.Folder) string {
 	if !strings.EqualFold(filepath.Base(filepath.Dir(files.Path)), recycleBin) {
-		return nil, nil
+		return ""
 	}
-	return openFolder(files.Path)
+	return files.Path
 }

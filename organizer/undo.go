@@ -51,7 +51,7 @@ func Preview(ctx context.Context, j *journal.Journal, o journal.Operation, undo 
 		var err error
 		if !placed[s.FromPath()] && !moved[s.FromPath()] {
 			err = r.check(&s)
-			if free, ok := moved[s.ToPath()]; err == nil && s.Action.Places() && !(ok && !free) && nameTaken(s.ToDir.Path, s.To) {
+			if free, ok := moved[s.ToPath()]; err == nil && s.Action.Places() && !(ok && !free) && nameTaken(s.ToDir.Path, s.To) && !r.standsIn(&s) {
 				err = errExists
 			}
 		}
@@ -199,6 +199,14 @@ func opposite(a journal.Action) journal.Action {
 		return journal.Unsymlink
 	case journal.Unsymlink:
 		return journal.Symlink
+	case journal.Replace:
+		return journal.Restore
+	case journal.Restore:
+		return journal.Replace
+	case journal.Share:
+		return journal.Unshare
+	case journal.Unshare:
+		return journal.Share
 	case journal.Write:
 		return journal.Unwrite
 	case journal.Extract:
@@ -323,6 +331,14 @@ func (v *reversal) particular(t *journal.Step, s, last *journal.StepResult) (bef
 		if s.Unit != 0 && (v.undo && v.pair == s.Unit || !v.undo && v.moved[s.No+1].Action == journal.Unwrite) {
 			t.Unit = s.Unit
 		}
+		if k, err := keeperOf(&s.Step); err == nil && k != nil && t.Action == journal.Trash { // it is compared again
+			t.Meta = s.Meta
+		}
+	case journal.Replace:
+		t.Meta = s.Meta
+	case journal.Share:
+		t.Meta = s.Meta
+		v.follow(t)
 	case journal.Symlink:
 		t.Meta = s.Meta
 	case journal.Tag:
@@ -642,7 +658,10 @@ func Later(ctx context.Context, j *journal.Journal, o journal.Operation) ([]jour
 		if err != nil {
 			return nil, err
 		}
-		if s.State == journal.Done && (s.Action.Places() || s.Action == journal.Tag) {
+		if k, err := keeperOf(&s.Step); err == nil && k != nil && s.State == journal.Done && s.Action == journal.Replace { // the link
+			at[place{s.FromDir.Path, s.From}] = journal.Identity{Ino: k.Ino, Born: k.Born}
+		}
+		if s.State == journal.Done && (s.Action.Places() || s.Action == journal.Tag || s.Action == journal.Share) {
 			id := s.File
 			if s.Ino != 0 {
 				id.Ino, id.Born = s.Ino, s.Born

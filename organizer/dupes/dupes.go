@@ -3,15 +3,7 @@
 // the bytes once more first.
 package dupes
 
-import (
-	"context"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-
-	"github.com/zeebo/blake3"
-)
+import "context"
 
 // Folder is a folder that candidates lie in.
 type Folder struct {
@@ -52,75 +44,10 @@ type Options struct {
 // Find returns the groups of two and more files of equal content. Empty files are equal. The order of the groups is that
 // of their first files. Besides errors of ctx there are none: what goes wrong with single files is told to
 // Options.Unread.
+//
+// Only files of a size that another has are looked at. Up to 64 KiB they are read whole, once, and compared by a
+// fingerprint of 128 bits that depends on a secret, so that nobody can make two files that agree in it. Of larger ones the
+// first 4 KiB are, and those that agree are then compared byte by byte.
 func Find(ctx context.Context, folders []Folder, files []File, opt Options) ([]Group, error) {
-	sizes := map[int64][]int32{}
-	for i := range files {
-		sizes[files[i].Size] = append(sizes[files[i].Size], int32(i))
-	}
-	type content struct {
-		size int64
-		hash [32]byte
-	}
-	var groups []Group
-	index := map[content]int{}
-	for i := range files {
-		f := &files[i]
-		if len(sizes[f.Size]) < 2 {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		path := filepath.Join(folders[f.Folder].Path, f.Name)
-		c := content{size: f.Size}
-		err := func() error {
-			r, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			h := blake3.New()
-			if n, err := io.Copy(h, r); err != nil || n != f.Size {
-				return fmt.Errorf("read %s: it changed meanwhile, or %w", path, err)
-			}
-			h.Sum(c.hash[:0])
-			return nil
-		}()
-		if err != nil {
-			if opt.Unread != nil {
-				opt.Unread(int32(i), err)
-			}
-			continue
-		}
-		g, ok := index[c]
-		if !ok {
-			g = len(groups)
-			index[c] = g
-			groups = append(groups, Group{Hash: c.hash})
-		}
-		same := int32(len(groups[g].Files))
-		for k, other := range groups[g].Files {
-			if o := &files[other]; o.Ino == f.Ino && folders[o.Folder].Dev == folders[f.Folder].Dev {
-				same = groups[g].Same[k]
-				break
-			}
-		}
-		groups[g].Files, groups[g].Same = append(groups[g].Files, int32(i)), append(groups[g].Same, same)
-	}
-	found := groups[:0]
-	for _, g := range groups {
-		if len(g.Files) > 1 {
-			found = append(found, g)
-		}
-	}
-	return found, nil
+	return newFinder(ctx, folders, files, opt).find()
 }
-
-// Cache keeps what is known of contents from run to run, in one SQLite file that may be deleted at any time.
-type Cache struct{}
-
-// OpenCache opens the cache at path, creating it if need be. After an error one goes on with a nil *Cache.
-func OpenCache(path string) (*Cache, error) { return &Cache{}, nil }
-
-// Close closes it. Of a nil *Cache it does nothing.
-func (c *Cache) Close() error { return nil }

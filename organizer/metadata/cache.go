@@ -5,32 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	"forg/organizer/cachedb"
 )
 
 // Cache keeps what was read of files, in one SQLite file that may be deleted at any time. It holds texts of documents, so
 // nobody but its owner may read it. It is safe for concurrent use, by other processes as well: who finds it busy goes on
 // without it. A nil *Cache works and keeps nothing.
-//
-// It is one file with a rollback journal rather than a WAL, which would want shared memory and so a local disk.
 type Cache struct {
 	path string
 	now  func() time.Time
 	max  int64 // bytes of content
 
 	mu      sync.Mutex
-	db      *sql.DB // nil once it has failed
+	db      *cachedb.DB // nil once it has failed
 	lookup  *sql.Stmt
-	damaged bool
 	pending []cacheEntry
 	bytes   int     // of pending values
 	used    []int64 // rows that answered, and were not used for a day
@@ -49,8 +43,6 @@ type cacheEntry struct {
 }
 
 const (
-	cacheApplication = 0x666f7263 // "forc"
-	cacheSchema      = 1
 	// cacheReaders is part of every key. It must grow with each change that makes a reader answer otherwise.
 	cacheReaders = 1
 
@@ -70,10 +62,11 @@ func OpenCache(path string) (*Cache, error) {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	c := &Cache{path: path, now: time.Now, max: cacheMax}
-	err = c.open()
-	if errors.Is(err, errCacheOther) || isDamage(err) {
-		if err = c.setAside(); err == nil {
-			err = c.open()
+	if c.db, err = cachedb.Open(path, cacheFormat); err == nil {
+		// Kept prepared, it takes half the time.
+		c.lookup, err = c.db.Prepare(`SELECT rowid, used, value FROM facts WHERE dev = ? AND ino = ? AND fact = ? AND size = ? AND mtime = ? AND ctime = ?`)
+		if err != nil {
+			c.db.Abandon(err)
 		}
 	}
 	if err != nil {
@@ -82,103 +75,15 @@ func OpenCache(path string) (*Cache, error) {
 	return c, nil
 }
 
-var errCacheOther = errors.New("it was made by another program, or a newer forg")
-
-func (c *Cache) open() error {
-	if err := os.MkdirAll(filepath.Dir(c.path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(c.path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	err = f.Chmod(0o600)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(c.path), RawQuery: "_pragma=busy_timeout(50)&_pragma=journal_mode(TRUNCATE)&" +
-		"_pragma=synchronous(NORMAL)&_txlock=immediate"}
-	if !strings.HasPrefix(u.Path, "/") { // C:/...
-		u.Path = "/" + u.Path
-	}
-	db, err := sql.Open("sqlite", u.String())
-	if err != nil {
-		return err
-	}
-	db.SetMaxOpenConns(1)
-	if err := prepareCache(db); err != nil {
-		db.Close()
-		return err
-	}
-	// Kept prepared, it takes half the time.
-	c.lookup, err = db.Prepare(`SELECT rowid, used, value FROM facts WHERE dev = ? AND ino = ? AND fact = ? AND size = ? AND mtime = ? AND ctime = ?`)
-	if err != nil {
-		db.Close()
-		return err
-	}
-	c.db = db
-	return nil
-}
-
-func prepareCache(db *sql.DB) error {
-	var application, version, tables int
-	err := db.QueryRow(`SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
-		(SELECT count(*) FROM sqlite_schema)`).Scan(&application, &version, &tables)
-	switch {
-	case err != nil:
-		return err
-	case application == cacheApplication && version == cacheSchema:
-		return nil
-	case application != 0 || version != 0 || tables != 0:
-		return errCacheOther
-	}
-	tx, err := db.Begin()
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	// A file has one row for each fact: what it said before it changed is of no use.
-	_, err = tx.Exec(fmt.Sprintf(`
-		CREATE TABLE IF NOT EXISTS facts (
-			dev INTEGER NOT NULL, ino INTEGER NOT NULL, fact TEXT NOT NULL,
-			size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
-			used INTEGER NOT NULL, value BLOB NOT NULL,
-			PRIMARY KEY (dev, ino, fact)
-		);
-		CREATE INDEX IF NOT EXISTS facts_used ON facts (used);
-		PRAGMA application_id = %d;
-		PRAGMA user_version = %d`, cacheApplication, cacheSchema))
-	if err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
-// setAside makes way for a new file. What was set aside before goes: a cache is no treasure.
-func (c *Cache) setAside() error {
-	if err := os.Rename(c.path, c.path+".old"); err != nil {
-		return err
-	}
-	// A journal of the old file must not be played back into the new one.
-	if err := os.Remove(c.path + "-journal"); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// isDamage reports whether an error says that the file is not a sound database.
-func isDamage(err error) bool {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
-}
-
-func isBusy(err error) bool {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && (e.Code()&0xff == sqlite3.SQLITE_BUSY || e.Code()&0xff == sqlite3.SQLITE_LOCKED)
-}
+// A file has one row for each fact: what it said before it changed is of no use.
+var cacheFormat = cachedb.Format{Application: 0x666f7263 /* "forc" */, Version: 1, Wait: 50 * time.Millisecond, Schema: `
+	CREATE TABLE IF NOT EXISTS facts (
+		dev INTEGER NOT NULL, ino INTEGER NOT NULL, fact TEXT NOT NULL,
+		size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
+		used INTEGER NOT NULL, value BLOB NOT NULL,
+		PRIMARY KEY (dev, ino, fact)
+	);
+	CREATE INDEX IF NOT EXISTS facts_used ON facts (used)`}
 
 // Close writes what is not yet written, if the file is not busy, and closes it.
 func (c *Cache) Close() error {
@@ -193,12 +98,6 @@ func (c *Cache) Close() error {
 		err = c.db.Close()
 		c.db = nil
 	}
-	if c.damaged {
-		c.damaged = false
-		if serr := c.setAside(); err == nil {
-			err = serr
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("close cache %s: %w", c.path, err)
 	}
@@ -207,11 +106,10 @@ func (c *Cache) Close() error {
 
 // failed notes that the file cannot be used any more, unless it is only busy.
 func (c *Cache) failed(err error) {
-	if err == nil || isBusy(err) || c.db == nil {
+	if err == nil || cachedb.IsBusy(err) || c.db == nil {
 		return
 	}
-	c.damaged = isDamage(err)
-	c.db.Close()
+	c.db.Abandon(err)
 	c.db, c.pending, c.used, c.bytes = nil, nil, nil, 0
 }
 
@@ -314,9 +212,7 @@ func (c *Cache) write() error {
 // evict deletes what was not used for longest, until a quarter of the room is free. Its pages are used again.
 func (c *Cache) evict(tx *sql.Tx) error {
 	for limit := c.max; ; limit = c.max / 4 * 3 {
-		var bytes int64
-		err := tx.QueryRow(`SELECT ((SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)) *
-			(SELECT page_size FROM pragma_page_size)`).Scan(&bytes)
+		bytes, err := cachedb.InUse(tx)
 		if err != nil || bytes <= limit {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/bep/imagemeta"
+
+	"forg/organizer/images"
 )
 
 // picture is where the metadata of a picture lies in a file, and how it is written.
@@ -305,4 +307,21 @@ func readImage(s *source, name string) (facts, error) {
 		width, height = height, width
 	}
 	return sized("image", width, height), nil
+}
+
+// readPrint makes the fingerprint of a picture. Raw photos are left: what could be decoded of them is a preview.
+func readPrint(s *source, name string) (facts, error) {
+	switch extension(name) {
+	case "dng", "cr2", "nef", "nrw", "arw", "sr2", "srf", "pef":
+		return nil, ErrUnsupported
+	}
+	p, err := images.Read(s.ctx, s, s.size, images.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	text, err := p.MarshalText()
+	if err != nil {
+		return nil, err
+	}
+	return facts{FactPrint: string(text)}, nil
 }

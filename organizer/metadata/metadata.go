@@ -18,6 +18,7 @@ import (
 	"golang.org/x/text/encoding/charmap"
 
 	"forg/organizer/archive"
+	"forg/organizer/images"
 )
 
 // Errors of what cannot be told.
@@ -75,10 +76,13 @@ var keys = map[string]bool{
 	"audio.composer": true, "audio.year": true, "audio.track": true, "audio.disc": true, "audio.duration": true,
 }
 
+// FactPrint is the fingerprint of a picture, as text of package images. It is no fact of package rules.
+const FactPrint = "image.print"
+
 // groupOf returns the facts that are read at once: one name for all of them, "" for a fact that is not known.
 func groupOf(name string) string {
 	switch name {
-	case "exif", "text", "origin", "tags", "archive", "hash.blake3", "hash.sha256", "hash.sha1", "hash.md5":
+	case FactPrint, "exif", "text", "origin", "tags", "archive", "hash.blake3", "hash.sha256", "hash.sha1", "hash.md5":
 		return name
 	}
 	for _, group := range []string{"image", "video", "audio"} {
@@ -117,6 +121,8 @@ func (r *Reader) File(f *os.File) *File { return &File{reader: r, f: f} }
 // Keys of exif are group.tag in lower case. The groups are image (of the main picture: IFD0), exif, gps, interoperability,
 // thumbnail (IFD1), iptc and xmp; tags have the names that ExifTool gives them. Numbers are decimal, but for fractions of
 // one like 1/250; latitude and longitude are decimal degrees; several values are separated by spaces.
+//
+// FactPrint is a string too.
 //
 // Errors wrap ErrDamaged, ErrLimit, ErrEncrypted or ErrUnsupported, or are those of the system or of ctx.
 func (f *File) Fact(ctx context.Context, name string) (any, error) {
@@ -210,6 +216,8 @@ func content(s *source, name, group string) (a answer) {
 func decode(s *source, name, group string) answer {
 	var read func(*source, string) (facts, error)
 	switch group {
+	case FactPrint:
+		read = readPrint
 	case "exif":
 		read = readEXIF
 	case "image":
@@ -241,6 +249,7 @@ func decode(s *source, name, group string) answer {
 func explain(err error) error {
 	for from, to := range map[error]error{
 		archive.ErrDamaged: ErrDamaged, archive.ErrLimit: ErrLimit, archive.ErrEncrypted: ErrEncrypted, archive.ErrMethod: ErrUnsupported,
+		images.ErrDamaged: ErrDamaged, images.ErrLimit: ErrLimit, images.ErrFormat: ErrUnsupported,
 	} {
 		if errors.Is(err, from) {
 			return fmt.Errorf("%w: %w", to, err)

@@ -1,0 +1,482 @@
+package cmd
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"forg/organizer"
+)
+
+// reviewDuplicates lets a person say, full screen, what of found is to be dealt with. It returns nil when they call it off.
+func (d *duping) reviewDuplicates(found *organizer.Duplicates) (*organizer.Duplicates, error) {
+	screen := d.err
+	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
+		screen = p.w
+	}
+	m := newDupesReview(found, d.act.Action, d.tilde, d.colored(d.errTTY))
+	if err := runReview(d.in, screen, m); err != nil {
+		return nil, err
+	}
+	if !m.applied {
+		fmt.Fprintln(d.err, "Nothing was changed.")
+		return nil, nil
+	}
+	return found.With(m.groups), nil
+}
+
+// dupesReview is the list of folders that are copies, and of groups with their files. Rows are counted, not made: only
+// those on the screen are ever drawn.
+type dupesReview struct {
+	found         *organizer.Duplicates
+	groups        []organizer.DuplicateGroup // as they are now; found has them as they were
+	verb          string                     // what happens to a superfluous file, in a word
+	tilde         func(string) string
+	style         reviewStyle
+	cells         reviewCells
+	width, height int
+
+	inFolder []int32   // by folder of the tree: 1 + index in found.Folders of the copy that it lies in
+	members  [][]int32 // by folder copy: the groups that have files in it
+	goes     []int     // by folder copy: names in it that go
+	all      []int     // by folder copy: names in it that are in a group
+
+	folders  []int32 // that pass the filter
+	shown    []int32 // groups that pass the filter
+	starts   []int   // by shown group: its first row, and behind the last the number of rows
+	cur, top int     // rows: under the cursor, first on the screen
+	files    int64   // that go, each once
+	bytes    int64   // that the disk gains
+
+	filter   string
+	mode     reviewMode
+	details  bool // of the row under the cursor, full screen
+	input    reviewInput
+	status   string
+	failed   bool // status is an error
+	changed  bool
+	leaving  bool // q was pressed once, with changes at stake
+	applied  bool
+	finished bool
+}
+
+// dupesVerb is what an action does to a file, in a word of five letters at most.
+func dupesVerb(action organizer.DuplicateAction) string {
+	switch action {
+	case organizer.DuplicatesHardlink, organizer.DuplicatesSymlink:
+		return "link"
+	case organizer.DuplicatesReflink:
+		return "share"
+	case organizer.DuplicatesFolder:
+		return "move"
+	case organizer.DuplicatesExec:
+		return "run"
+	}
+	return "trash"
+}
+
+func newDupesReview(found *organizer.Duplicates, action organizer.DuplicateAction, tilde func(string) string, color bool) *dupesReview {
+	m := &dupesReview{found: found, groups: slices.Clone(found.Groups), verb: dupesVerb(action), tilde: tilde, style: newReviewStyle(color),
+		width: 80, height: 24, files: found.Files, bytes: found.Wasted}
+	m.lookIntoFolders()
+	m.setFilter("")
+	return m
+}
+
+// lookIntoFolders finds out which files lie in which folder copy.
+func (m *dupesReview) lookIntoFolders() {
+	n := len(m.found.Folders)
+	m.members, m.goes, m.all = make([][]int32, n), make([]int, n), make([]int, n)
+	if n == 0 {
+		return
+	}
+	t := m.found.Tree
+	copies := make(map[string]int32, n)
+	for i, c := range m.found.Folders {
+		copies[t.Dirs[c.Folder].Path] = int32(i + 1)
+	}
+	m.inFolder = make([]int32, len(t.Dirs))
+	for i := range t.Dirs {
+		for dir := t.Dirs[i].Path; ; dir = filepath.Dir(dir) {
+			if at := copies[dir]; at != 0 || filepath.Dir(dir) == dir {
+				m.inFolder[i] = at
+				break
+			}
+		}
+	}
+	for g := range m.groups {
+		for _, c := range m.groups[g].Files {
+			at := m.folderOf(c.File)
+			if at < 0 {
+				continue
+			}
+			if list := m.members[at]; len(list) == 0 || list[len(list)-1] != int32(g) {
+				m.members[at] = append(list, int32(g))
+			}
+			m.all[at]++
+			if c.Role == organizer.Superfluous {
+				m.goes[at]++
+			}
+		}
+	}
+}
+
+// folderOf is the index in found.Folders of the copy that a file lies in, or -1.
+func (m *dupesReview) folderOf(r organizer.Ref) int {
+	if m.inFolder == nil {
+		return -1
+	}
+	return int(m.inFolder[m.found.Tree.DirOf(r)]) - 1
+}
+
+// set puts a group in the place of the one that was there.
+func (m *dupesReview) set(g int, now organizer.DuplicateGroup) {
+	was := &m.groups[g]
+	m.files += now.Superfluous() - was.Superfluous()
+	m.bytes += now.Wasted - was.Wasted
+	count := func(group *organizer.DuplicateGroup, by int) {
+		for _, c := range group.Files {
+			if at := m.folderOf(c.File); at >= 0 && c.Role == organizer.Superfluous {
+				m.goes[at] += by
+			}
+		}
+	}
+	count(was, -1)
+	m.groups[g] = now
+	count(&now, 1)
+	m.changed = true
+}
+
+// index is where the group has a file now; rows stay in the order in which they were at first.
+func (m *dupesReview) index(g, file int) int {
+	ref := m.found.Groups[g].Files[file].File
+	now := m.groups[g].Files
+	if now[file].File == ref {
+		return file
+	}
+	return slices.IndexFunc(now, func(c organizer.Copy) bool { return c.File == ref })
+}
+
+func (m *dupesReview) rows() int { return len(m.folders) + m.starts[len(m.starts)-1] }
+
+// row says what is in a row: a folder copy, or a group and one of its files, which is -1 for the line above them.
+func (m *dupesReview) row(row int) (folder, group, file int) {
+	if row < len(m.folders) {
+		return int(m.folders[row]), -1, -1
+	}
+	row -= len(m.folders)
+	i := sort.SearchInts(m.starts, row+1) - 1
+	return -1, int(m.shown[i]), row - m.starts[i] - 1
+}
+
+// setFilter shows the folders and groups that have text in a path. One letter more looks only at what is left.
+func (m *dupesReview) setFilter(text string) {
+	folder, group, file := -1, -1, -1
+	if m.starts != nil && m.rows() > 0 {
+		folder, group, file = m.row(m.cur)
+	}
+	folders, groups := m.folders, m.shown
+	if text == "" || m.starts == nil || !strings.HasPrefix(strings.ToLower(text), strings.ToLower(m.filter)) || m.filter == "" {
+		folders, groups = countTo(len(m.found.Folders)), countTo(len(m.groups))
+	}
+	m.filter = text
+	t := m.found.Tree
+	if text = strings.ToLower(text); text != "" {
+		has := func(path string) bool { return strings.Contains(strings.ToLower(path), text) }
+		folders = slices.DeleteFunc(folders, func(i int32) bool {
+			c := &m.found.Folders[i]
+			return !has(t.Dirs[c.Folder].Path) && !has(t.Dirs[c.Of].Path)
+		})
+		groups = slices.DeleteFunc(groups, func(i int32) bool {
+			return !slices.ContainsFunc(m.found.Groups[i].Files, func(c organizer.Copy) bool { return has(t.Path(c.File)) })
+		})
+	}
+	m.folders, m.shown = folders, groups
+	m.starts = make([]int, len(groups)+1)
+	for i, g := range groups {
+		m.starts[i+1] = m.starts[i] + 1 + len(m.found.Groups[g].Files)
+	}
+	m.cur = 0
+	if folder >= 0 {
+		m.cur = max(slices.Index(m.folders, int32(folder)), 0)
+	} else if at, ok := slices.BinarySearch(m.shown, int32(group)); ok {
+		m.cur = len(m.folders) + m.starts[at] + 1 + file
+	}
+}
+
+func countTo(n int) []int32 {
+	list := make([]int32, n)
+	for i := range list {
+		list[i] = int32(i)
+	}
+	return list
+}
+
+func (m *dupesReview) move(by int) { m.cur = max(0, min(m.cur+by, m.rows()-1)) }
+
+// next goes to the next folder or group, or to the one before.
+func (m *dupesReview) next(by int) {
+	for m.move(by); m.cur > 0 && m.cur < m.rows()-1; m.move(by) {
+		if folder, _, file := m.row(m.cur); folder >= 0 || file < 0 {
+			return
+		}
+	}
+	if _, _, file := m.row(m.cur); by > 0 && file >= 0 { // the last group is before
+		m.cur -= file + 1
+	}
+}
+
+func stays(g *organizer.DuplicateGroup) func(int) bool {
+	return func(i int) bool { return g.Files[i].Role != organizer.Superfluous }
+}
+
+// toggle lets a file stay that would go, or go that would stay.
+func (m *dupesReview) toggle(g, file int) error {
+	group, i := &m.groups[g], m.index(g, file)
+	same := group.Files[i].Same
+	now := stays(group)
+	if !now(i) {
+		m.set(g, m.found.Revised(group, 0, func(k int) bool { return now(k) || group.Files[k].Same == same }))
+		return nil
+	}
+	if err := m.canGo(group, i); err != nil {
+		return err
+	}
+	first := 0
+	if same == 0 { // another one must take its place
+		first = -1
+		for k, c := range group.Files {
+			if c.Same != 0 && c.Role != organizer.Superfluous && m.found.CanLead(group, k) {
+				first = k
+				break
+			}
+		}
+		if first < 0 {
+			return fmt.Errorf("one copy stays: choose another with enter first")
+		}
+	}
+	m.set(g, m.found.Revised(group, first, func(k int) bool { return now(k) && group.Files[k].Same != same }))
+	return nil
+}
+
+// canGo says why a file has to stay whatever one wants.
+func (m *dupesReview) canGo(group *organizer.DuplicateGroup, i int) error {
+	if m.found.CanGo(group, i) {
+		return nil
+	}
+	for _, c := range group.Files {
+		switch {
+		case c.Same != group.Files[i].Same:
+		case c.Role == organizer.Protected:
+			return fmt.Errorf("it is in a project, which is left whole")
+		case c.Role == organizer.Reference:
+			return fmt.Errorf("it is in a folder of --reference, of which nothing is touched")
+		}
+	}
+	return fmt.Errorf("it has a name where nothing is touched")
+}
+
+// lead makes a file the one that stays, in the place of the one before.
+func (m *dupesReview) lead(g, file int) error {
+	group, i := &m.groups[g], m.index(g, file)
+	if !m.found.CanLead(group, i) {
+		return fmt.Errorf("it is in a project, which does not count as the copy that stays")
+	}
+	now := stays(group)
+	same := group.Files[i].Same
+	m.set(g, m.found.Revised(group, i, func(k int) bool { return group.Files[k].Same != 0 && now(k) || same == 0 && now(k) }))
+	return nil
+}
+
+// leave lets all of a group stay, or takes it as it was found.
+func (m *dupesReview) leave(g int, alone bool) {
+	if alone {
+		m.set(g, m.found.Revised(&m.groups[g], 0, func(int) bool { return true }))
+	} else if m.groups[g].Superfluous() == 0 {
+		m.set(g, m.found.Groups[g])
+	}
+}
+
+// eachInFolder calls f for the groups that have files in a folder copy, with the index in them of the first.
+func (m *dupesReview) eachInFolder(folder int, f func(g, i int)) {
+	for _, g := range m.members[folder] {
+		if i := slices.IndexFunc(m.groups[g].Files, func(c organizer.Copy) bool { return m.folderOf(c.File) == folder }); i >= 0 {
+			f(int(g), i)
+		}
+	}
+}
+
+// takeFolder lets the files in a folder copy go, as far as they may, or stay.
+func (m *dupesReview) takeFolder(folder int, gone bool) {
+	m.eachInFolder(folder, func(g, i int) {
+		group := &m.groups[g]
+		now := stays(group)
+		in := func(k int) bool { return m.folderOf(group.Files[k].File) == folder }
+		first := 0
+		if gone && in(0) { // the copy elsewhere takes its place
+			first = slices.IndexFunc(group.Files, func(c organizer.Copy) bool { return m.folderOf(c.File) != folder && c.Same != 0 })
+			if first < 0 {
+				return
+			}
+		}
+		m.set(g, m.found.Revised(group, first, func(k int) bool {
+			if in(k) {
+				return !gone
+			}
+			return now(k)
+		}))
+	})
+}
+
+// leadFolder lets the files in a folder copy stay, and those in the other folder go.
+func (m *dupesReview) leadFolder(folder int) {
+	t := m.found.Tree
+	of := t.Dirs[m.found.Folders[folder].Of].Path
+	m.eachInFolder(folder, func(g, i int) {
+		group := &m.groups[g]
+		now := stays(group)
+		m.set(g, m.found.Revised(group, i, func(k int) bool {
+			r := group.Files[k].File
+			return m.folderOf(r) == folder || now(k) && !holds(of, t.Dirs[t.DirOf(r)].Path)
+		}))
+	})
+}
+
+func (m *dupesReview) Init() tea.Cmd { return nil }
+
+func (m *dupesReview) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.width, m.height = max(msg.Width, 1), max(msg.Height, 1)
+	case tea.ModeReportMsg:
+		m.cells.follow(msg)
+	case tea.PasteMsg:
+		if m.mode == reviewFilter {
+			m.input.paste(msg)
+			m.setFilter(m.input.text)
+		}
+	case tea.KeyPressMsg:
+		switch key := msg.String(); {
+		case key == "ctrl+c":
+			return m.finish(false)
+		case key == "ctrl+z":
+			return m, tea.Suspend
+		case m.mode == reviewFilter:
+			m.filterKey(key, msg.Text)
+		case m.mode == reviewHelp || m.details:
+			m.mode, m.details = reviewBrowse, false
+		default:
+			return m.browseKey(key)
+		}
+	}
+	return m, nil
+}
+
+func (m *dupesReview) finish(apply bool) (tea.Model, tea.Cmd) {
+	m.applied, m.finished = apply, true
+	return m, tea.Quit
+}
+
+func (m *dupesReview) filterKey(key, text string) {
+	switch key {
+	case "esc":
+		m.setFilter("")
+		m.mode = reviewBrowse
+	case "enter":
+		m.mode = reviewBrowse
+	default:
+		if m.input.key(key, text) {
+			m.setFilter(m.input.text)
+		}
+	}
+}
+
+func (m *dupesReview) browseKey(key string) (tea.Model, tea.Cmd) {
+	leaving := m.leaving
+	m.status, m.failed, m.leaving = "", false, false
+	switch key {
+	case "y", "ctrl+s":
+		return m.finish(true)
+	case "q", "esc":
+		if key == "esc" && m.filter != "" {
+			m.setFilter("")
+			return m, nil
+		}
+		if m.changed && !leaving {
+			m.leaving, m.status = true, "Press "+key+" again to leave and drop your changes."
+			return m, nil
+		}
+		return m.finish(false)
+	case "?":
+		m.mode = reviewHelp
+	case "/":
+		m.mode, m.input = reviewFilter, reviewInput{m.filter, len(m.filter)}
+	case "a", "n":
+		for _, g := range m.shown {
+			m.leave(int(g), key == "n")
+		}
+		m.status = fmt.Sprintf("%s: %d %s", map[string]string{"a": "acted on", "n": "left alone"}[key], len(m.shown), plural(len(m.shown), "group"))
+	case "up":
+		m.move(-1)
+	case "down":
+		m.move(1)
+	case "pgup":
+		m.move(-reviewPage(m.height))
+	case "pgdown":
+		m.move(reviewPage(m.height))
+	case "home", "g":
+		m.cur = 0
+	case "end", "G":
+		m.move(m.rows())
+	case "tab", "right":
+		if m.rows() > 0 {
+			m.next(1)
+		}
+	case "shift+tab", "left":
+		if m.rows() > 0 {
+			m.next(-1)
+		}
+	}
+	if m.rows() > 0 {
+		if err := m.actOn(key); err != nil {
+			m.status, m.failed = err.Error(), true
+		}
+	}
+	return m, nil
+}
+
+// actOn does what a key means for the row under the cursor.
+func (m *dupesReview) actOn(key string) error {
+	folder, g, file := m.row(m.cur)
+	switch key {
+	case "o":
+		m.details = true
+	case "x":
+		if folder >= 0 {
+			m.takeFolder(folder, m.goes[folder] == 0)
+		} else {
+			m.leave(g, m.groups[g].Superfluous() > 0)
+		}
+	case "space":
+		switch {
+		case folder >= 0:
+			m.takeFolder(folder, m.goes[folder] == 0)
+		case file < 0:
+			m.leave(g, m.groups[g].Superfluous() > 0)
+		default:
+			return m.toggle(g, file)
+		}
+	case "enter", "k":
+		switch {
+		case folder >= 0:
+			m.leadFolder(folder)
+		case file >= 0:
+			return m.lead(g, file)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+// Package cachedb opens the SQLite files of caches: such that may be lost, damaged or deleted at any time, and that other
+// processes use as well. It knows nothing of what is in them.
+package cachedb
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// Format tells the caches of one kind and version from all other files.
+type Format struct {
+	Application int32         // application_id of SQLite
+	Version     int           // must grow with each change of Schema
+	Schema      string        // statements that make an empty cache
+	Wait        time.Duration // for others that use the file, before it is said to be busy
+	PageBytes   int           // of a new file, a power of two; 0 for 4096
+	// Careless leaves it to the system when to write to the disk, so that a power cut may damage the file: for caches that
+	// find out of each entry whether it is what they wrote.
+	Careless bool
+}
+
+// DB is an open cache. It is one file with a rollback journal rather than a WAL, which would want shared memory and so a
+// local disk. It has one connection.
+type DB struct {
+	*sql.DB
+	path string
+}
+
+// Open opens the cache at path, creating it (mode 0600, folders 0700). One that is damaged, of another program, or of a
+// newer version is set aside with .old behind its name.
+func Open(path string, format Format) (*DB, error) {
+	d, err := open(path, format)
+	if errors.Is(err, errOther) || isDamage(err) {
+		if err = setAside(path); err == nil {
+			d, err = open(path, format)
+		}
+	}
+	return d, err
+}
+
+var errOther = errors.New("it was made by another program, or a newer forg")
+
+func open(path string, format Format) (*DB, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = f.Chmod(0o600)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	synchronous := "NORMAL"
+	if format.Careless {
+		synchronous = "OFF"
+	}
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: fmt.Sprintf(
+		"_pragma=page_size(%d)&_pragma=busy_timeout(%d)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(%s)&_txlock=immediate", max(format.PageBytes, 4096), format.Wait.Milliseconds(), synchronous)}
+	if !strings.HasPrefix(u.Path, "/") { // C:/...
+		u.Path = "/" + u.Path
+	}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	if err := prepare(db, format); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return &DB{db, path}, nil
+}
+
+func prepare(db *sql.DB, format Format) error {
+	var application, version, tables int
+	ask := func(q interface {
+		QueryRow(string, ...any) *sql.Row
+	}) error {
+		return q.QueryRow(`SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+			(SELECT count(*) FROM sqlite_schema)`).Scan(&application, &version, &tables)
+	}
+	ready := func() bool { return application == int(format.Application) && version == format.Version }
+	if err := ask(db); err != nil || ready() {
+		return err
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	// Another process may have been faster.
+	if err := ask(tx); err != nil || ready() {
+		return err
+	}
+	if application != 0 || version != 0 || tables != 0 {
+		return errOther
+	}
+	_, err = tx.Exec(fmt.Sprintf("%s; PRAGMA application_id = %d; PRAGMA user_version = %d", format.Schema, format.Application, format.Version))
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// setAside makes way for a new file. What was set aside before goes: a cache is no treasure.
+func setAside(path string) error {
+	if err := os.Rename(path, path+".old"); err != nil {
+		return err
+	}
+	// A journal of the old file must not be played back into the new one.
+	if err := os.Remove(path + "-journal"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Abandon closes a cache of which err says that it cannot be used any more, and sets it aside if it is damaged.
+func (d *DB) Abandon(err error) {
+	d.DB.Close()
+	if isDamage(err) {
+		setAside(d.path) // if that fails, the next one to open it tries again
+	}
+}
+
+// isDamage reports whether an error says that the file is not a sound database.
+func isDamage(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+}
+
+// IsBusy reports whether an error says that another process is using the file.
+func IsBusy(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code()&0xff == sqlite3.SQLITE_BUSY || e.Code()&0xff == sqlite3.SQLITE_LOCKED)
+}
+
+// InUse is how many bytes the content takes: pages of what was deleted are used again, but the file does not shrink.
+func InUse(tx *sql.Tx) (bytes int64, err error) {
+	err = tx.QueryRow(`SELECT ((SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)) *
+		(SELECT page_size FROM pragma_page_size)`).Scan(&bytes)
+	return bytes, err
+}
