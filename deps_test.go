@@ -97,6 +97,11 @@ var policy = map[string]struct {
 		outside: []string{"github.com/google/uuid", "github.com/klauspost/compress/zstd"},
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "math/rand", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
 	},
+	"forg/sync/feed": {
+		forg:    []string{"forg/journal", "forg/sync/api"},
+		outside: []string{"github.com/google/uuid"},
+		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal"}, offline...), // sends nothing
+	},
 	"forg/sync/server/auth": {
 		outside: []string{"github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "golang.org/x/crypto"},
 		not:     append([]string{"database/sql", "flag", "log", "log/slog", "math/rand", "os/exec", "os/signal"}, offline...),

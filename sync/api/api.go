@@ -21,7 +21,7 @@ type Limits struct {
 	MaxEntries         int      `json:"max_entries" doc:"Entries in one push."`
 	MaxCompressedBytes int64    `json:"max_compressed_bytes" doc:"Bytes of the body of a push as sent."`
 	MaxDecodedBytes    int64    `json:"max_decoded_bytes" doc:"Bytes of the body of a push once its Content-Encoding is taken off."`
-	MaxBodyBytes       int64    `json:"max_body_bytes" doc:"Bytes of the body of one entry, decompressed."`
+	MaxBodyBytes       int64    `json:"max_body_bytes" doc:"Bytes of the body of one entry, decompressed; at most 16 MiB."`
 	MaxRecords         int      `json:"max_records" doc:"File records in one entry."`
 	MaxPullEntries     int      `json:"max_pull_entries" doc:"Entries in one answer to a pull."`
 	MaxWaitSeconds     int      `json:"max_wait_seconds" doc:"How long a pull or a question for commands may wait."`

@@ -19,6 +19,9 @@ import (
 // maxMicros is the end of the year 9999, the last that RFC 3339 can write.
 const maxMicros = 253402300799999999
 
+// maxBody is what MaxBodyBytes of Limits may be at most: what was once taken can always be read.
+const maxBody = 16 << 20
+
 // maxPlainBody is how much the JSON of an entry may be that is not made to hold many records.
 const maxPlainBody = 256 << 10
 
@@ -75,8 +78,8 @@ var (
 		return e
 	})
 	decompressor = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxWindow(8<<20),
-			zstd.WithDecoderMaxMemory(64<<20), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true))
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxWindow(maxBody),
+			zstd.WithDecoderMaxMemory(maxBody), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			panic(err)
 		}
@@ -142,7 +145,7 @@ func (e *Entry) Raw(limit int64) ([]byte, error) {
 // Decode is what an entry says. It is nil for one that this version does not understand, that is sealed or redacted:
 // such an entry is kept and carried on as it is. The records of Files have the entry's OperationID.
 func (e *Entry) Decode() (Body, error) {
-	b, _, err := e.open(DefaultLimits().MaxBodyBytes)
+	b, err := e.open(maxBody)
 	if f, ok := b.(Files); ok && err == nil {
 		for i := range f {
 			f[i].OperationID = e.OpID
@@ -186,27 +189,30 @@ func Kinds() []string {
 	return []string{KindStarted, KindFiles, KindOutcomes, KindFinished, KindRollback, KindRedact, KindRenamed, KindVoid}
 }
 
-// open decompresses, and decodes what is understood.
-func (e *Entry) open(limit int64) (Body, []byte, error) {
-	if e.Redacted {
-		return nil, nil, nil
+// open decompresses and decodes what is understood.
+func (e *Entry) open(limit int64) (Body, error) {
+	if !e.understood() {
+		return nil, nil
 	}
 	raw, err := e.Raw(limit)
-	if err != nil || !e.understood() {
-		return nil, raw, err
+	if err != nil {
+		return nil, err
 	}
 	b := newBody(e.Kind)
 	if _, ok := b.(Files); ok {
 		var all Files
 		for r, err := range readFiles(raw, true) {
 			if err != nil {
-				return nil, raw, err
+				return nil, err
 			}
 			all = append(all, r)
 		}
-		return all, raw, nil
+		return all, nil
 	}
-	return b, raw, unmarshal(raw, b)
+	if err := unmarshal(raw, b); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // unmarshal reads exactly one JSON value.
@@ -264,7 +270,7 @@ func (e *Entry) verify(c *checker, l Limits) {
 	if len(*c.errs) != before {
 		return
 	}
-	limit := l.MaxBodyBytes
+	limit := min(l.MaxBodyBytes, maxBody)
 	if e.understood() && e.Kind != KindFiles && e.Kind != KindOutcomes {
 		limit = min(limit, maxPlainBody)
 	}

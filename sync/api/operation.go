@@ -56,20 +56,20 @@ func (s OperationStatus) Known() bool { return slices.Contains(operationStatuses
 func (s OperationStatus) Finished() bool { return s != OpPending && s != OpRunning }
 
 // CanBecome reports whether an operation of status s may get status next. It begins once and ends once; after that only
-// undo and redo change what it is called, and one that never began stays what it is.
+// undo and redo change what it is called. What a device tells in its log counts more than what the server has made of
+// its silence: one that was cancelled or has expired here may have been carried out there all the same.
 func (s OperationStatus) CanBecome(next OperationStatus) bool {
 	if s == next {
 		return true
 	}
+	never := next == OpCancelled || next == OpExpired
 	switch s {
 	case OpPending:
 		return next != OpUndone && next != OpPartiallyUndone
-	case OpRunning:
-		return next.Finished() && next != OpCancelled && next != OpExpired
 	case OpCancelled, OpExpired:
-		return false
+		return next != OpPending && next != OpUndone && next != OpPartiallyUndone && !never
 	}
-	return next.Finished() && next != OpCancelled && next != OpExpired
+	return next.Finished() && !never
 }
 
 // Target is where an operation is to happen: one of the two.
@@ -159,7 +159,7 @@ const (
 var commandMoves = map[CommandState][]CommandState{
 	CommandQueued:    {CommandLeased, CommandExpired, CommandCancelled},
 	CommandLeased:    {CommandQueued, CommandRunning, CommandSucceeded, CommandPartial, CommandRefused, CommandFailed, CommandExpired, CommandCancelled},
-	CommandRunning:   {CommandQueued, CommandSucceeded, CommandPartial, CommandRefused, CommandFailed},
+	CommandRunning:   {CommandSucceeded, CommandPartial, CommandFailed},
 	CommandSucceeded: {}, CommandPartial: {}, CommandRefused: {}, CommandFailed: {}, CommandExpired: {}, CommandCancelled: {},
 }
 
@@ -169,9 +169,9 @@ func (s CommandState) Known() bool { _, ok := commandMoves[s]; return ok }
 // Final reports whether the state cannot change any more.
 func (s CommandState) Final() bool { return s.Known() && len(commandMoves[s]) == 0 }
 
-// CanBecome reports whether a command in state s may get state next. A lease that ran out takes it back to queued: the
-// device knows by its id that it has carried it out already, and answers with the result. One that runs can no longer
-// be cancelled or expire, since files have moved.
+// CanBecome reports whether a command in state s may get state next. One whose lease ran out is handed out again: leased
+// it may go back to queued, running it stays running, since files have moved, and can neither expire nor be cancelled.
+// The device knows by its id that it has carried it out already, and answers with the result.
 func (s CommandState) CanBecome(next CommandState) bool {
 	return slices.Contains(commandMoves[s], next)
 }
