@@ -109,7 +109,7 @@ func (a *app) examine(ctx context.Context, fix bool) ([]finding, error) {
 	if runtime.GOOS != "windows" {
 		for _, p := range []string{path, path + "-wal", path + "-shm"} {
 			st, err := os.Stat(p)
-			if err != nil || st.Mode().Perm()&0o077 == 0 {
+			if err != nil || !st.Mode().IsRegular() || st.Mode().Perm()&0o077 == 0 {
 				continue
 			}
 			f := finding{What: fmt.Sprintf("%s can be read by others (mode %04o)", a.tilde(p), st.Mode().Perm()), Hint: "forg doctor --fix makes it yours alone"}

@@ -91,6 +91,9 @@ bundles, which do not count as the copy that stays either. Empty files are no du
 			var paths []string
 			paths, f.argv = beforeDash(c, words)
 			f.thresholdGiven = c.Flags().Changed("threshold")
+			if f.from == "" && c.Flags().Changed("from") {
+				return usage("--from: the name of the report is empty")
+			}
 			f.chosen = c.Flags().Changed("keep") || c.Flags().Changed("priority")
 			if len(paths) == 0 && f.from == "" {
 				return usage("%s: an argument is missing\nUsage: %s", c.CommandPath(), c.UseLine())
@@ -144,6 +147,7 @@ type duping struct {
 	files []string // that were given, links resolved
 	dirs  []string // that were given
 	roots []string // all that is looked at: dirs, the folders of files, and references
+	locks []func() // give up the locks on what is worked on
 }
 
 func (a *app) dupes(ctx context.Context, paths []string, f *dupesFlags) error {
@@ -349,11 +353,14 @@ func (d *duping) run(ctx context.Context) error {
 			return err
 		}
 		defer j.Close()
-		unlock, err := lockTrees(ctx, d.roots, f.wait)
-		if err != nil {
+		defer func() {
+			for _, unlock := range d.locks {
+				unlock()
+			}
+		}()
+		if err := d.lock(ctx, d.roots...); err != nil {
 			return err
 		}
-		defer unlock()
 	}
 	bar := d.newProgress()
 	defer bar.done()
@@ -383,7 +390,7 @@ func (d *duping) run(ctx context.Context) error {
 		return report.print()
 	}
 	if f.interactive && len(found.Groups) > 0 {
-		if report.found, err = d.reviewDuplicates(found); err != nil || report.found == nil {
+		if report.found, err = d.reviewDuplicates(ctx, found); err != nil || report.found == nil {
 			return err
 		}
 		found, report.start = report.found, d.now() // what the person took is not the program's time
@@ -397,6 +404,18 @@ func (d *duping) run(ctx context.Context) error {
 		return report.planned(plan, d.act)
 	}
 	return report.act(ctx, j, plan, d.act, organizer.RunOptions{Command: commandLine(), Conflict: organizer.ConflictRename, Trash: d.act.Trash, Exec: d.runProgram})
+}
+
+// lock keeps other forgs from working on folders until the end of run, if files are to be changed.
+func (d *duping) lock(ctx context.Context, roots ...string) error {
+	if !d.flags.acts() || d.flags.dryRun {
+		return nil
+	}
+	unlock, err := lockTrees(ctx, roots, d.flags.wait)
+	if err == nil {
+		d.locks = append(d.locks, unlock)
+	}
+	return err
 }
 
 // hashCache is what earlier runs know of contents; done is to be called at the end. It only saves time, so it may be nil.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -49,7 +50,7 @@ var errReport = errors.New("this is no report that forg can read")
 // readCandidates reads a report of forg (JSON, NDJSON, CSV), of fclones (text, JSON, CSV) or a list as of fdupes and
 // jdupes, groups separated by empty lines, and tells by its content which it is. Relative paths are below dir.
 func readCandidates(r io.Reader, dir string) (*candidates, error) {
-	p := &reportParser{found: &candidates{}, dir: dir, seen: map[string]bool{}}
+	p := &reportParser{found: &candidates{}, dir: dir, seen: map[string]int{}}
 	budget := &reportBudget{r: r}
 	p.more = func() { budget.left = maxCandidateText }
 	p.more()
@@ -102,8 +103,8 @@ func (b *reportBudget) Read(buf []byte) (int, error) {
 type reportParser struct {
 	found *candidates
 	dir   string
-	seen  map[string]bool // paths that were listed
-	more  func()          // grants memory for another file
+	seen  map[string]int // paths that were listed, and where in found.files
+	more  func()         // grants memory for another file
 }
 
 // begin begins a group and returns its number.
@@ -112,7 +113,7 @@ func (p *reportParser) begin() int32 {
 	return int32(p.found.groups - 1)
 }
 
-// add adds a file to a group. What is listed twice counts where it stands first.
+// add adds a file to a group. What is listed twice counts where it stands first, and stays if it is to stay anywhere.
 func (p *reportParser) add(group int32, path string, keep bool, size int64) error {
 	p.more()
 	switch {
@@ -127,12 +128,13 @@ func (p *reportParser) add(group int32, path string, keep bool, size int64) erro
 		path = filepath.Join(p.dir, path)
 	}
 	path = filepath.Clean(path)
-	if p.seen[path] {
+	p.found.marked = p.found.marked || keep
+	if i, again := p.seen[path]; again {
+		p.found.files[i].keep = p.found.files[i].keep || keep
 		return nil
 	}
-	p.seen[path] = true
+	p.seen[path] = len(p.found.files)
 	p.found.files = append(p.found.files, candidate{path, group, int32(len(p.found.files)), keep, size})
-	p.found.marked = p.found.marked || keep
 	return nil
 }
 
@@ -580,6 +582,10 @@ func (d *duping) listed(ctx context.Context, bar *progress) (*organizer.Tree, er
 		VersionControl: !f.inside, Changed: true, Progress: bar.scan}
 	if len(d.dirs) > 0 {
 		root = d.dirs[0]
+	} else if len(paths) > 0 && !slices.Contains(d.roots, root) { // which is locked already
+		if err := d.lock(ctx, root); err != nil && !errors.Is(err, fs.ErrPermission) { // of a folder of others, such as /home
+			return nil, err
+		}
 	}
 	tree := &organizer.Tree{Roots: []string{root}}
 	if len(paths) > 0 {
@@ -609,7 +615,7 @@ func (d *duping) resolveListed(found *candidates) []organizer.Problem {
 		out  bool
 	}
 	folders := map[string]*folder{}
-	seen := make(map[string]bool, len(found.files))
+	seen := make(map[string]int, len(found.files))
 	kept := found.files[:0]
 	for _, c := range found.files {
 		typed, name := filepath.Split(c.path)
@@ -625,10 +631,14 @@ func (d *duping) resolveListed(found *candidates) []organizer.Problem {
 			continue
 		}
 		c.path = filepath.Join(at.path, name)
-		if (at.out && !slices.Contains(d.files, c.path)) || seen[c.path] {
+		if at.out && !slices.Contains(d.files, c.path) {
 			continue
 		}
-		seen[c.path] = true
+		if i, again := seen[c.path]; again {
+			kept[i].keep = kept[i].keep || c.keep
+			continue
+		}
+		seen[c.path] = len(kept)
 		kept = append(kept, c)
 	}
 	found.files = kept

@@ -45,7 +45,7 @@ func TestReadCandidates(t *testing.T) {
 		{"fclones csv", "size,hash,count,files\n3,00,2,\"/a,b\",/c\\\\\n", "*/a,b /c\\"},
 		{"fdupes", "/a/b\nc \n\n\n./d\\n\n/e", "/a/b /d/c \n/d/d\\n /e"},
 		{"jdupes -S", "12 bytes each:\n/a\n12 bytes each:\n\n1 byte each:\n/b\n/c\n", "/a /d/12 bytes each:\n/b /c"},
-		{"twice", `{"groups":[{"files":["/a","/b"]},{"files":["/x/../b","/c"]}]}`, "*/a /b\n*/c"},
+		{"twice", `{"groups":[{"files":["/a","/b"]},{"files":["/x/../b","/c"]}]}`, "*/a */b\n*/c"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := readCandidates(strings.NewReader(c.report), "/d")

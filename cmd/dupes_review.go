@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -13,13 +14,13 @@ import (
 )
 
 // reviewDuplicates lets a person say, full screen, what of found is to be dealt with. It returns nil when they call it off.
-func (d *duping) reviewDuplicates(found *organizer.Duplicates) (*organizer.Duplicates, error) {
+func (d *duping) reviewDuplicates(ctx context.Context, found *organizer.Duplicates) (*organizer.Duplicates, error) {
 	screen := d.err
 	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
 		screen = p.w
 	}
 	m := newDupesReview(found, d.act.Action, d.tilde, d.colored(d.errTTY))
-	if err := runReview(d.in, screen, m); err != nil {
+	if err := runReview(ctx, d.in, screen, m); err != nil {
 		return nil, err
 	}
 	if !m.applied {

@@ -296,7 +296,7 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		}
 	}
 	if f.interactive && !look && len(plan.Moves) > 0 {
-		if plan, err = a.reviewPlan(plan, o.set, opt); err != nil || plan == nil {
+		if plan, err = a.reviewPlan(ctx, plan, o.set, opt); err != nil || plan == nil {
 			return err
 		}
 	}
@@ -390,6 +390,9 @@ func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(),
 			return nil, fmt.Errorf("lock %s: %w", r, err)
 		}
 		files = append(files, f)
+		if slices.ContainsFunc(files[:len(files)-1], func(g *os.File) bool { return sameFile(f, g) }) {
+			continue // mounted at two places: it is locked, and that by us
+		}
 		if err := journal.LockFile(ctx, f, wait); errors.Is(err, journal.ErrLocked) {
 			unlock()
 			return nil, &exitError{exitLocked, fmt.Errorf("another forg is organizing %s; wait for it with --wait 1m", r)}
@@ -399,6 +402,13 @@ func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(),
 		} // a file system without locks has none to respect
 	}
 	return unlock, nil
+}
+
+// sameFile reports whether two open files are one.
+func sameFile(f, g *os.File) bool {
+	a, err := f.Stat()
+	b, e := g.Stat()
+	return err == nil && e == nil && os.SameFile(a, b)
 }
 
 // asksForDuplicates reports whether a rule goes by what equals another file.
@@ -516,7 +526,7 @@ func writePlanFile(name string, out io.Writer, plan *organizer.Plan, conflict or
 }
 
 // reviewPlan lets a person leave files out and send them elsewhere. It returns nil when it was called off.
-func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Options) (*organizer.Plan, error) {
+func (a *app) reviewPlan(ctx context.Context, plan *organizer.Plan, set *rules.Set, opt organizer.Options) (*organizer.Plan, error) {
 	items := make([]reviewItem, len(plan.Moves))
 	bases := make([]string, len(plan.Moves))
 	for i := range plan.Moves {
@@ -545,7 +555,7 @@ func (a *app) reviewPlan(plan *organizer.Plan, set *rules.Set, opt organizer.Opt
 	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
 		screen = p.w
 	}
-	ok, err := review(a.in, screen, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
+	ok, err := review(ctx, a.in, screen, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,18 +37,22 @@ const reviewMany = 200
 //
 // A target the person typed is a relative path without "..", and no two items
 // get the same one here; whether it is free on the disk is for the plan to ask.
-func review(in io.Reader, out io.Writer, title string, items []reviewItem, color bool) (bool, error) {
+func review(ctx context.Context, in io.Reader, out io.Writer, title string, items []reviewItem, color bool) (bool, error) {
 	m := newReviewModel(title, slices.Clone(items), color)
-	if err := runReview(in, out, m); err != nil || !m.applied {
+	if err := runReview(ctx, in, out, m); err != nil || !m.applied {
 		return false, err
 	}
 	copy(items, m.items)
 	return true, nil
 }
 
-// runReview shows a review until it ends. Whoever interrupts it has not applied it.
-func runReview(in io.Reader, out io.Writer, m tea.Model) error {
-	_, err := tea.NewProgram(m, tea.WithInput(in), tea.WithOutput(out)).Run()
+// runReview shows a review until it ends, or until ctx does, with the error of ctx. Signals come through ctx: a
+// handler of its own would neither know their exit codes nor that the terminal was closed (SIGHUP).
+func runReview(ctx context.Context, in io.Reader, out io.Writer, m tea.Model) error {
+	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithInput(in), tea.WithOutput(out)).Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil && !errors.Is(err, tea.ErrInterrupted) {
 		return fmt.Errorf("review the plan: %w", err)
 	}

@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -478,7 +480,7 @@ func TestReviewProgram(t *testing.T) {
 			}
 		}()
 		items := reviewSample()
-		ok, err := review(in, io.Discard, "t", items, false)
+		ok, err := review(t.Context(), in, io.Discard, "t", items, false)
 		keys.Close()
 		if ok != c.ok || err != nil {
 			t.Fatalf("%s: %v, %v", c.keys, ok, err)
@@ -486,6 +488,18 @@ func TestReviewProgram(t *testing.T) {
 		if items[0].Out != c.ok || items[0].From != "beach.jpg" {
 			t.Fatalf("%s: items[0] is %+v", c.keys, items[0])
 		}
+	}
+}
+
+// A terminal that is closed sends a signal and nothing else: the review must not stay, with its locks.
+func TestReviewEndsWithItsContext(t *testing.T) {
+	in, keys := io.Pipe()
+	defer keys.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	ok, err := review(ctx, in, io.Discard, "t", reviewSample(), false)
+	if ok || !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v, %v", ok, err)
 	}
 }
 

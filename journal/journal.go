@@ -319,8 +319,11 @@ func (j *Journal) tx(ctx context.Context, f func(*sql.Tx) error) error {
 // folder of its WAL but not the folders above it.
 func makeFile(path string) error {
 	if st, err := os.Stat(path); err == nil {
-		if st.IsDir() {
+		switch {
+		case st.IsDir():
 			return errors.New("it is a folder")
+		case !st.Mode().IsRegular(): // a device would be spoiled for everybody
+			return errors.New("it is not a regular file")
 		}
 		return nil
 	}

@@ -99,7 +99,7 @@ func copyHashing(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
 }
 
 // settle chooses which file of a group of equals is the original: one at the destination, then the oldest, then the one
-// with the shortest path, then the first by name. Names of one inode are one file.
+// with the shortest path, then the first by name. Names of one inode are one file: all of them are duplicates, or none.
 func (p *planner) settle(g []Ref) {
 	last := func(r Ref) int {
 		if p.IsResident(r) {
@@ -113,15 +113,17 @@ func (p *planner) settle(g []Ref) {
 		return cmp.Or(cmp.Compare(last(a), last(b)), cmp.Compare(fa.Mtime, fb.Mtime), cmp.Compare(len(pa), len(pb)), cmp.Compare(pa, pb))
 	})
 	id := func(r Ref) identityOn { return identityOn{p.Tree.Dirs[p.Tree.DirOf(r)].Dev, p.Tree.File(r).Ino} }
-	seen := map[identityOn]bool{id(g[0]): true}
+	original, seen := id(g[0]), map[identityOn]bool{}
 	for _, r := range g[1:] {
 		f := p.Tree.File(r)
-		if seen[id(r)] || p.IsResident(r) {
+		if id(r) == original || p.IsResident(r) {
 			continue
 		}
-		seen[id(r)] = true
 		p.SameAs[r] = g[0]
-		p.DupBytes += f.Size
+		if !seen[id(r)] {
+			seen[id(r)] = true
+			p.DupBytes += f.Size
+		}
 	}
 }
 

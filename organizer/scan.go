@@ -219,7 +219,8 @@ type ScanOptions struct {
 	// looks into it.
 	Leave, Enter func(path string) bool
 	// Only, when not nil, is the list of files to take; nothing else is looked at. LookAbove says that no person has named
-	// them: then the folders above them are looked at for what makes those projects, bundles, and stores of version control.
+	// them: then the folders above them are looked at for what makes those projects, bundles, stores of version control, and
+	// trashes.
 	Only      []string
 	LookAbove bool
 	Projects  bool // descend into projects and bundles too
@@ -234,7 +235,7 @@ type ScanOptions struct {
 // ErrPattern says that a glob is malformed.
 var ErrPattern = doublestar.ErrBadPattern
 
-// Scan reads the tree below root. It returns an error when root itself cannot be read; everything else that cannot be
+// Scan reads the tree below root, but for the trashes in it: what lies in one is as good as gone. It returns an error when root itself cannot be read; everything else that cannot be
 // is in Tree.Problems. It changes nothing.
 func Scan(ctx context.Context, root string, set *rules.Set, opt ScanOptions) (*Tree, error) {
 	root, err := ResolveDir(root)
@@ -272,8 +273,11 @@ func newScanner(root string, set *rules.Set, opt ScanOptions) *scanner {
 }
 
 // ResolveDir is the absolute path of a folder with symbolic links resolved: what a person names may be a link, what
-// lies below is never followed.
+// lies below is never followed. An empty path is none: a script whose variable is not set does not mean where it runs.
 func ResolveDir(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("open a folder: its name is empty")
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("resolve %s: %w", path, err)
@@ -597,6 +601,8 @@ func (s *scanner) leftDirByName(dir, name string, hidden, isRoot bool, lists rul
 		return LeftHidden
 	case s.opt.VersionControl && lists&rules.VersionControl != 0:
 		return LeftVersionControl
+	case isTrash(path):
+		return LeftSystem
 	case s.opt.Destination != nil && dir == s.opt.Into && s.opt.Destination(name), path == s.opt.Into && !isRoot, s.opt.Leave != nil && s.opt.Leave(path):
 		return LeftDestination
 	case !s.opt.Projects && lists&rules.FolderBundleNames != 0:
@@ -726,8 +732,12 @@ func (s *scanner) listed(ctx context.Context, paths []string) {
 				if s.opt.LookAbove {
 					d.Project = s.inProject(w, real, projects)
 				}
-				if s.opt.LookAbove && s.opt.VersionControl && s.inVersionControl(real) {
+				switch {
+				case !s.opt.LookAbove:
+				case s.opt.VersionControl && s.inVersionControl(real):
 					at.left = LeftVersionControl
+				case inTrash(real):
+					at.left = LeftSystem
 				}
 				opened, places[real] = at, at
 				s.dirs = append(s.dirs, d)

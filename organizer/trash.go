@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,6 +16,32 @@ import (
 type TrashDir struct {
 	Files string // where they are put
 	Info  string // where a note on each is put, "" where there are none or they lie beside the files
+}
+
+// isTrash reports whether the folder at path is a trash, of this system or, on a disk that is carried about, of another. One
+// in a person's data folder is known by what is in it, since "Trash" may be the name of anything.
+func isTrash(path string) bool {
+	switch name := strings.ToLower(filepath.Base(path)); {
+	case name == ".trash", name == ".trashes", name == "$recycle.bin", name == "recycler", strings.HasPrefix(name, ".trash-"):
+		return true
+	case name == "trash":
+		files, err := os.Lstat(filepath.Join(path, "files"))
+		info, e := os.Lstat(filepath.Join(path, "info"))
+		return err == nil && e == nil && files.IsDir() && info.IsDir()
+	}
+	return false
+}
+
+// inTrash reports whether the folder at path is a trash or lies in one.
+func inTrash(path string) bool {
+	for !isTrash(path) {
+		up := filepath.Dir(path)
+		if up == path {
+			return false
+		}
+		path = up
+	}
+	return true
 }
 
 // deviceOf is the device of the nearest folder at or above path that exists.

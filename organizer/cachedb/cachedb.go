@@ -47,11 +47,18 @@ func Open(path string, format Format) (*DB, error) {
 	return d, err
 }
 
-var errOther = errors.New("it was made by another program, or a newer forg")
+var (
+	errOther    = errors.New("it was made by another program, or a newer forg")
+	errNotAFile = errors.New("it is not a regular file")
+)
 
 func open(path string, format Format) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
+	}
+	// A link or a device of that name is somebody's: neither its mode nor what it leads to is ours to change.
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, errNotAFile
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
