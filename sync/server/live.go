@@ -267,8 +267,7 @@ func (s *server) liveRoutes() {
 		Parameters: []*huma.Param{pathID("The operation."), queryParam("after", "integer", "seq of the last event that the client has: it goes on from there."),
 			queryParam("files", "boolean", "false: no file records."), queryParam("files_after", "integer", "seq of the last file record that the client has.")},
 		Responses: s.answers(101, "application/json", "Events", api.Event{})}
-	s.describe(&op, reads)
-	s.api.OpenAPI().AddOperation(&op)
+	s.describePlain(&op, reads)
 	s.mux.HandleFunc("GET "+op.Path, s.live)
 }
 

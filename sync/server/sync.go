@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -31,11 +32,13 @@ func (s *server) syncRoutes() {
 	s.plain(pushes, huma.Operation{OperationID: "push", Method: "POST", Path: "/api/v1/sync/push", Summary: "Add to the log of a device",
 		Description: "The same push again is answered as before.", Tags: tags, Errors: []int{400, 402, 404, 408, 409, 410, 413, 415, 422, 426},
 		RequestBody: s.takes("The next entries.", api.PushRequest{}), Responses: s.answers(200, "application/json", "Stored durably", api.PushResponse{})}, s.push)
+	lines := s.answers(200, "application/x-ndjson", "Entries, one a line, and the end", api.PullEntry{})
+	lines["200"].Content["application/x-ndjson"].Schema = &huma.Schema{AnyOf: []*huma.Schema{s.schema(reflect.TypeFor[api.PullEntry]()), s.schema(reflect.TypeFor[api.PullEnd]())}}
 	s.plain(reads, huma.Operation{OperationID: "pull", Method: "GET", Path: "/api/v1/sync/pull", Summary: "The entries of the account's other devices",
 		Description: "Lines of JSON: entries in the order of server_seq, then {\"next\", \"head\"}. An answer without that last line was cut off.", Tags: tags,
 		Errors: []int{410, 422}, Parameters: []*huma.Param{queryParam("after", "integer", "server_seq of the last entry that the device has; 0 is the beginning."),
 			queryParam("limit", "integer", "Entries at most."), wait, device, queryParam("own", "boolean", "The device's own entries too.")},
-		Responses: s.answers(200, "application/x-ndjson", "Entries, one a line", api.PullEntry{})}, s.pull)
+		Responses: lines}, s.pull)
 	s.plain(reads, huma.Operation{OperationID: "ack", Method: "POST", Path: "/api/v1/sync/ack", Summary: "Say up to where a device has pulled", Tags: tags,
 		Errors: []int{400, 404, 408, 413, 415, 422}, Parameters: []*huma.Param{device},
 		RequestBody: s.takes("The cursor.", api.AckRequest{}), Responses: s.answers(200, "application/json", "Kept", api.AckResponse{})}, s.ack)
