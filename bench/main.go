@@ -7,8 +7,9 @@
 //	go run ./bench run [-quick] [-rounds 5] [-n FILES] SUITE...|all
 //	go run ./bench tree -kind flat -n 100000 DIR
 //
-// It needs cc for the bare peers. Other peers run where they are on PATH, or where FD, ORGANIZE and F2 say; FORG
-// is the binary to measure (default: built from this repository), and "none" measures the peers alone.
+// It needs cc for the bare peers. Other peers run where they are on PATH, or where FD, ORGANIZE, F2, FCLONES, JDUPES,
+// FDUPES, RDFIND and RMLINT say; FORG is the binary to measure (default: built from this repository), and "none" measures
+// the peers alone.
 package main
 
 import (
@@ -38,7 +39,7 @@ func run(args []string) error {
 	switch args[0] {
 	case "list":
 		for _, s := range suites {
-			fmt.Printf("%-10s %s\n", s.name, s.about)
+			fmt.Printf("%-13s %s\n", s.name, s.about)
 		}
 		return nil
 	case "tree":
@@ -57,7 +58,7 @@ func runTree(args []string) error {
 	fs.Usage = func() {
 		fs.PrintDefaults()
 		for k, v := range treeKinds {
-			fmt.Fprintf(fs.Output(), "  %-9s %s\n", k, v)
+			fmt.Fprintf(fs.Output(), "  %-11s %s\n", k, v)
 		}
 	}
 	if err := fs.Parse(args); err != nil {

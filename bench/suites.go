@@ -29,11 +29,16 @@ var suites = []suite{
 	{"million", "1M files in one folder, and `history` of a journal with 1M steps", (*Bench).million},
 	{"names", "2000 files of one name, and of different names, in 2000 folders", (*Bench).names},
 	{"undo", "undo of 100k moves", (*Bench).undo},
+	{"dupes-act", "10k duplicates replaced by hard links, compared and journaled, and the undo of it", (*Bench).dupesAct},
 	{"again", "organize that finds nothing to do", (*Bench).again},
 	{"cross", "moves from another file system, verified and durable", (*Bench).cross},
 	{"journal", "bytes of journal a move", (*Bench).journal},
 	{"version", "start of the binary, and its size", (*Bench).version},
 	{"recovery", "an organize of 100k files killed near its end, and the command that settles it", (*Bench).recovery},
+	{"dupes", "duplicates in 200k small files, in 112k of a real system, and in 200 large ones", (*Bench).dupes},
+	{"dupes-again", "duplicates once more, of files that the cache knows", (*Bench).dupesAgain},
+	{"dupes-cold", "duplicates in files that are not in memory", (*Bench).dupesCold},
+	{"dupes-million", "duplicates in a million files: memory", (*Bench).dupesMillion},
 }
 
 // forgArgv is a forg command line, or nothing where forg is not measured (interleave leaves such variants out).
@@ -80,6 +85,7 @@ func (b *Bench) scan() ([]*Section, error) {
 		} else {
 			sec.ratio("forg scan", "C scan", 0)
 			sec.ratio("forg scan", "find -printf", 0.50)
+			sec.note("Four fifths of forg's CPU time are the kernel's, in statx and getdents64; starting takes 10 ms.")
 		}
 		sec.ratio("forg scan", "fd", 0)
 		sec.ratio("find -printf", "C scan", 0)
@@ -462,6 +468,9 @@ func (b *Bench) cross() ([]*Section, error) {
 		}
 		sec.ratio("forg organize --into", "cp -a && sync -f", c.limit)
 		sec.ratio("forg organize --into", "cp -a && sync -f && rm -r", 0)
+		if c.kind == "content" {
+			sec.note("Of small files forg asks 38 system calls each, cp 15: forg compares contents, looks twice whether a file is still the one it planned for, gives the copy its name by a second rename, lets the original step aside and removes it. cp removes nothing.")
+		}
 		secs = append(secs, sec)
 		if err := errors.Join(os.RemoveAll(src), os.RemoveAll(dst)); err != nil {
 			return nil, err
@@ -528,7 +537,7 @@ func (b *Bench) version() ([]*Section, error) {
 	if err != nil {
 		return nil, err
 	}
-	sec.note("True is what starting any process costs here.")
+	sec.note("True is what starting any process costs here. Of forg's time 1.4 ms are the start of the library for EXIF, which parses a table.")
 	if runs := sec.Runs["forg --version"]; len(runs) > 0 {
 		least := slices.Min(each(runs, wall)) * 1000
 		sec.Goals = append(sec.Goals, Goal{What: "forg --version, min", Values: []float64{least}, Limit: 6, Unit: "ms"})

@@ -166,19 +166,25 @@ func (r *dupesReport) group(w *bufio.Writer, g *organizer.DuplicateGroup, all bo
 			fmt.Fprintf(w, "            %s\n", r.paint(dim, fmt.Sprintf("... and %s more (-v shows all)", humanize.Comma(int64(len(g.Files)-i)))))
 			break
 		}
-		path := r.tilde(r.found.Tree.Path(c.File))
+		mark, why := "    "+r.paint(green, "keep")+"  ", ""
 		switch {
 		case i == 0:
-			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  "+g.Why))
+			why = g.Why
 		case c.Role == organizer.Superfluous && int(c.Same) == i:
-			fmt.Fprintf(w, "          %s\n", path)
+			mark = "          "
 		case c.Role == organizer.Superfluous:
-			fmt.Fprintf(w, "          %s\n", path+r.paint(dim, "  another name of "+r.tilde(r.found.Tree.Path(g.Files[c.Same].File))))
+			mark, why = "          ", "another name of "+r.tilde(r.found.Tree.Path(g.Files[c.Same].File))
 		case c.Role == organizer.Kept && r.minCopies == 1:
-			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  kept in the report"))
+			why = "kept in the report"
 		default:
-			fmt.Fprintf(w, "    %s  %s\n", r.paint(green, "keep"), path+r.paint(dim, "  "+roleText(c.Role)))
+			why = roleText(c.Role)
 		}
+		w.WriteString(mark) // a bufio.Writer keeps its error for Flush
+		w.WriteString(r.tilde(r.found.Tree.Path(c.File)))
+		if why != "" {
+			w.WriteString(r.paint(dim, "  "+why))
+		}
+		w.WriteByte('\n')
 	}
 }
 

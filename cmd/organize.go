@@ -225,6 +225,10 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		var done func()
 		opt.Metadata, done = a.readMetadata(opt.Rules)
 		defer done()
+		if asksForDuplicates(opt) { // of files that mostly stay where they are, so that the next run knows them again
+			opt.Hashes, done = a.hashCache(false)
+			defer done()
+		}
 	}
 	var j *journal.Journal
 	var err error
@@ -397,6 +401,11 @@ func lockTrees(ctx context.Context, roots []string, wait time.Duration) (func(),
 	return unlock, nil
 }
 
+// asksForDuplicates reports whether a rule goes by what equals another file.
+func asksForDuplicates(opt organizer.Options) bool {
+	return opt.Rules != nil && len(opt.Rules.Duplicates()) > 0
+}
+
 // scanOptions say what a scan of root looks at.
 func (o *organizing) scanOptions(root string, opt organizer.Options) organizer.ScanOptions {
 	f := o.flags
@@ -406,6 +415,7 @@ func (o *organizing) scanOptions(root string, opt organizer.Options) organizer.S
 		so.Destination = organizer.Destination(o.set, opt.By)
 		return so
 	}
+	so.Changed = asksForDuplicates(opt)
 	so.Recursive = true // as far as a rule looks
 	leave := map[string]bool{}
 	for _, dir := range opt.Rules.Inside(filepath.ToSlash(root), filepath.ToSlash(o.into)) {

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -121,11 +122,12 @@ func (a *app) tilde(path string) string {
 	if err != nil || home == "/" {
 		return show(path)
 	}
-	if rel, err := filepath.Rel(home, path); err == nil && filepath.IsLocal(rel) {
-		if rel == "." {
-			return "~"
-		}
-		return "~/" + show(rel)
+	rest, ok := strings.CutPrefix(path, home)
+	switch {
+	case ok && rest == "":
+		return "~"
+	case ok && os.IsPathSeparator(rest[0]):
+		return "~/" + show(rest[1:])
 	}
 	return show(path)
 }

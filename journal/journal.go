@@ -111,7 +111,12 @@ func Open(ctx context.Context, path string, opt Options) (*Journal, error) {
 	if j.lock, err = acquire(ctx, path+".lock", opt.Wait); err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", path, err)
 	}
-	if err := j.openWrite(ctx); err != nil {
+	err = j.openWrite(ctx)
+	if errors.Is(err, ErrCorrupt) { // a disk that failed to read once looks like damage, and a journal is not given up for that
+		j.db.Close()
+		err = j.openWrite(ctx)
+	}
+	if err != nil {
 		if j.db != nil {
 			j.db.Close()
 		}

@@ -139,6 +139,10 @@ func (p *planner) dealWithDuplicates() {
 			keep = append(keep, m)
 			continue
 		}
+		if p.opt.Copy && p.IsResident(original) { // its content is where it should be, perhaps from an earlier run
+			p.leave(m.File, LeftDuplicate)
+			continue
+		}
 		switch p.opt.Duplicates {
 		case DuplicatesSkip:
 			p.leave(m.File, LeftDuplicate)

@@ -79,7 +79,8 @@ type Options struct {
 	Undone func(dir, name string, f journal.Identity) (from string, ok bool)
 	// ByHand reports whether a person has taken a file from where it was put before: it is left where it is. nil leaves none.
 	ByHand func(dir *Dir, name string, f journal.Identity) bool
-	// Hashes is what earlier runs know of contents; nil knows nothing. It takes a tree with times of change.
+	// Hashes is what earlier runs know of contents; nil knows nothing. It pays where files are compared and stay, as those
+	// that rules ask about, and takes a tree with times of change. What is moved is not known again.
 	Hashes *dupes.Cache
 	// Trash finds the trash for files of a folder; nil refuses what would need it.
 	Trash func(dir *Dir) (TrashDir, error)

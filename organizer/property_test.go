@@ -409,7 +409,7 @@ func TestOrganizeUndoRedo(t *testing.T) {
 				rt.Fatalf("planned %q -> %q: another file is there", p.Tree.Path(m.File), p.Target(m))
 			}
 		}
-		// Open: a second run no longer sees the originals of the duplicates that --duplicates skip has left, and moves them.
+		// What --duplicates skip has left is compared with the folder that it would go to; its original may be in another one.
 		if again := d.plan(c); len(again.Moves) > 0 && c.Duplicates != DuplicatesSkip {
 			m := &again.Moves[0]
 			rt.Fatalf("run twice with %+v: %q would move to %q", c, again.Tree.Path(m.File), again.Target(m))

@@ -219,7 +219,7 @@ func TestDuplicateChanged(t *testing.T) {
 			w.file("keep/k.txt", text)
 		}},
 		// failure 36
-		{"they are one file", errChanged.Error(), func(w *workshop) {
+		{"they are one file", errOneFile.Error(), func(w *workshop) {
 			w.must(os.Remove(w.path("in/d.txt")))
 			w.must(os.Link(w.path("keep/k.txt"), w.path("in/d.txt")))
 		}},

@@ -151,7 +151,13 @@ func (t *Tree) Changed(r Ref) int64 {
 func (t *Tree) DirOf(r Ref) uint32 { return t.chunks[r.chunk].dir }
 
 // Path is the file's absolute path.
-func (t *Tree) Path(r Ref) string { return filepath.Join(t.Dirs[t.DirOf(r)].Path, t.Name(r)) }
+func (t *Tree) Path(r Ref) string {
+	dir, name := t.Dirs[t.DirOf(r)].Path, t.Name(r)
+	if os.IsPathSeparator(dir[len(dir)-1]) { // of a whole file system
+		return dir + name
+	}
+	return dir + string(filepath.Separator) + name // both are clean
+}
 
 // All yields every regular file, left alone or not, in a fixed order.
 func (t *Tree) All() iter.Seq2[Ref, *File] { return t.files(0, len(t.chunks)) }

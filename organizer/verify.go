@@ -62,6 +62,9 @@ func (r *runner) verify(ctx context.Context, s *journal.Step, k *keeperMeta, byt
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, errGone
 		}
+		if m, e := from.stat(s.From); e == nil && !isRegular(m.Mode) { // a link, which is not followed
+			return nil, errChanged
+		}
 		return nil, cause(err)
 	}
 	dir, name := filepath.Split(k.path())

@@ -36,8 +36,8 @@ type Cluster struct {
 // ErrMissing says that PostgreSQL is not installed.
 var ErrMissing = errors.New("PostgreSQL is not installed: apt-get install postgresql")
 
-// Start makes a cluster and starts it. With durable it writes to disk as in production, for tests that stop it in the middle;
-// without it is faster.
+// Start makes a cluster and starts it. A durable one writes to disk as in production, for tests that stop it in the middle;
+// any other is faster.
 func Start(durable bool) (*Cluster, error) {
 	bin, err := programs()
 	if err != nil {

@@ -82,8 +82,7 @@ func Similar(ctx context.Context, prints []*Print, opt Options) ([][]Member, err
 
 // pairs finds for each picture those after it that look like it, in order.
 //
-// It compares every two pictures of about one shape: four words of a fingerprint tell nearly all of them apart, which is
-// 2 ns a pair. What is meant to save comparisons does not here. Unrelated pictures are all about equally far from each
+// It compares every two pictures of about one shape: half of a fingerprint tells nearly all of them apart. What is meant to save comparisons does not here. Unrelated pictures are all about equally far from each
 // other, so a BK-tree visits nearly all of its nodes; and at the default threshold an index of words of the fingerprint
 // (multi-index hashing) has to be asked 22 000 times for each picture.
 func pairs(ctx context.Context, prints []*Print, opt Options) ([][]Member, error) {
@@ -113,33 +112,40 @@ func pairs(ctx context.Context, prints []*Print, opt Options) ([][]Member, error
 				member Member
 			}
 			var found []pair
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			part := all[from:min(from+some, len(all))]
-			for at := range part {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				c := &part[at]
-				for t := Upright; t < turns && (t == Upright || opt.Rotation); t++ {
+			turned := make([]*Print, len(part))
+			here := make([]signs, len(part)) // so that memory is walked through once for all of them
+			for t := Upright; t < turns && (t == Upright || opt.Rotation); t++ {
+				narrow, wide := math.Inf(1), 0.
+				for at := range part {
 					// Who looks like this one when turned looks like this one turned back.
-					p := prints[c.i].turned(t.back())
+					p := prints[part[at].i].turned(t.back())
+					turned[at], here[at] = p, p.signs
 					shape := float64(p.Width) / float64(p.Height)
-					others := all[from+at+1:] // of one shape: the pairs with those before were found from there
-					if t.onItsSide() {
-						first, _ := slices.BinarySearchFunc(all, shape/maxShape, func(c candidate, s float64) int { return cmp.Compare(c.shape, s) })
-						others = all[first:]
+					narrow, wide = min(narrow, shape), max(wide, shape)
+				}
+				first := from + 1 // of one shape: the pairs with those before were found from there
+				if t.onItsSide() {
+					first, _ = slices.BinarySearchFunc(all, narrow/maxShape, func(c candidate, s float64) int { return cmp.Compare(c.shape, s) })
+				}
+				for k := first; k < len(all) && all[k].shape <= wide*maxShape; k++ {
+					if k%1024 == 0 && ctx.Err() != nil {
+						return ctx.Err()
 					}
-					for k := range others {
-						o := &others[k]
-						if o.shape > shape*maxShape {
-							break
+					o := &all[k]
+					for at := range here {
+						both := part[at].count + o.count
+						if limit := both * opt.Threshold / MaxDistance; here[at].differUp(&o.signs) > limit {
+							continue // as nearly all do
 						}
-						both := c.count + o.count
-						if !p.signs.within(&o.signs, both*opt.Threshold/MaxDistance) || t.onItsSide() && o.i <= c.i {
-							continue
-						}
-						d := distance(p.signs.differ(&o.signs), both)
-						switch q := prints[o.i]; {
+						c, p, q := &part[at], turned[at], prints[o.i]
+						d := distance(here[at].differ(&o.signs), both)
+						switch {
 						case d > opt.Threshold || !alike(p, q, d, opt.Threshold):
+						case t.onItsSide() && o.i <= c.i || !t.onItsSide() && k <= from+at:
 						case c.i < o.i:
 							found = append(found, pair{c.i, Member{o.i, d, t}})
 						default:

@@ -130,7 +130,7 @@ func TestThreshold(t *testing.T) {
 	var originals []*image.NRGBA
 	var names []string
 	if *photos == "" {
-		for seed := range uint64(12) {
+		for seed := range uint64(6) {
 			originals = append(originals, scene(seed, 400, 300))
 			names = append(names, fmt.Sprint(seed))
 		}

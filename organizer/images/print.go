@@ -51,10 +51,9 @@ func (s *signs) differ(o *signs) int {
 		bits.OnesCount64(s[4]^o[4]) + bits.OnesCount64(s[5]^o[5]) + bits.OnesCount64(s[6]^o[6]) + bits.OnesCount64(s[7]^o[7])
 }
 
-// within reports whether at most limit bits differ, faster than differ where many more do.
-func (s *signs) within(o *signs, limit int) bool {
-	n := bits.OnesCount64(s[0]^o[0]) + bits.OnesCount64(s[1]^o[1]) + bits.OnesCount64(s[2]^o[2]) + bits.OnesCount64(s[3]^o[3])
-	return n <= limit && s.differ(o) <= limit
+// differUp counts the bits of positive signs that differ: no more than differ does, and mostly half as many.
+func (s *signs) differUp(o *signs) int {
+	return bits.OnesCount64(s[0]^o[0]) + bits.OnesCount64(s[1]^o[1]) + bits.OnesCount64(s[2]^o[2]) + bits.OnesCount64(s[3]^o[3])
 }
 
 func (s *signs) get(at int) int {

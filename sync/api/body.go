@@ -64,7 +64,8 @@ type Outcomes struct {
 	Outcomes []Outcome `json:"outcomes"`
 }
 
-// Outcome is what became of Count records beginning with Seq. A later word counts more than an earlier one.
+// Outcome is what became of Count records beginning with Seq. A later word counts more than an earlier one; one on a
+// single record that tells no hash does not take back the hash that was told before.
 type Outcome struct {
 	_           struct{}   `json:"-" additionalProperties:"true"`
 	Seq         int64      `json:"seq"`

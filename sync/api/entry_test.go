@@ -442,11 +442,13 @@ func TestNewEntryRefuses(t *testing.T) {
 }
 
 func FuzzPush(f *testing.F) {
-	b, err := json.Marshal(push(story(f), 0, 11))
-	if err != nil {
-		f.Fatal(err)
+	for i := range 3 {
+		b, err := json.Marshal(push(story(f), i, i+1))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(b))
 	}
-	f.Add(string(b))
 	f.Add(`{"protocol":"forg-sync/1","entries":[{"seq":1,"kind":"files","codec":"zstd","body":"KLUv/Q=="}]}`)
 	limits := DefaultLimits()
 	limits.MaxDecodedBytes, limits.MaxBodyBytes = 1<<20, 1<<16

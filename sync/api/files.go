@@ -467,7 +467,7 @@ func (r *FileRecord) markBytes() {
 // OutcomeSet answers what became of an operation's records, from all outcomes of its log in order.
 type OutcomeSet struct {
 	one    map[int64]numbered
-	hash   map[int64]string
+	hash   map[int64]numbered
 	ranges []numbered
 	n      int
 }
@@ -481,46 +481,44 @@ type numbered struct {
 // Add adds the outcomes of the next entry.
 func (s *OutcomeSet) Add(all []Outcome) {
 	if s.one == nil {
-		s.one, s.hash = map[int64]numbered{}, map[int64]string{}
+		s.one, s.hash = map[int64]numbered{}, map[int64]numbered{}
 	}
 	for _, o := range all {
 		s.n++
-		switch {
-		case o.Count > 1:
+		if o.Count > 1 {
 			s.ranges = append(s.ranges, numbered{o, s.n})
 			continue
-		case o.ContentHash != "":
-			s.hash[o.Seq] = o.ContentHash
 		}
-		if o.Status == "" { // it only tells more
-			was := s.one[o.Seq]
-			o.Status = was.Status
-			if o.Error == "" {
-				o.Error = was.Error
-			}
-			if o.Status == "" {
-				continue
-			}
+		if o.ContentHash != "" {
+			s.hash[o.Seq] = numbered{o, s.n}
 		}
-		s.one[o.Seq] = numbered{o, s.n}
+		if o.Status != "" {
+			s.one[o.Seq] = numbered{o, s.n}
+		}
 	}
 }
 
 // Apply gives a record the last word on it. status is that of its operation: planned records of one that has finished
 // are done.
 func (s *OutcomeSet) Apply(r *FileRecord, status OperationStatus) {
-	last, ok := s.one[r.Seq]
-	for i := len(s.ranges) - 1; i >= 0 && s.ranges[i].n > last.n; i-- {
+	last := s.one[r.Seq]
+	hash := s.hash[r.Seq]
+	for i := len(s.ranges) - 1; i >= 0; i-- {
 		if o := s.ranges[i]; o.Seq <= r.Seq && r.Seq-o.Seq < o.Count {
-			last, ok = o, true
+			if o.n > last.n {
+				last = o
+			}
+			if o.n > hash.n { // what is said of many at once is said of what was planned, not of a copy before
+				hash = numbered{}
+			}
 			break
 		}
 	}
-	if ok && last.Status != "" {
+	if last.Status != "" {
 		r.Status, r.Error = last.Status, last.Error
 	}
-	if h := s.hash[r.Seq]; h != "" {
-		r.ContentHash = h
+	if hash.ContentHash != "" {
+		r.ContentHash = hash.ContentHash
 	}
 	if r.Status == FilePlanned && status.Finished() {
 		r.Status = FileDone

@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"forg/sync/api"
 )
 
@@ -24,7 +22,7 @@ type limiter struct {
 	now     func() time.Time
 	seed    maphash.Seed
 	shards  [64]limiterShard
-	redis   *redis.Client
+	redis   *redisClient
 	away    atomic.Int64 // until when Redis is not asked, ns since 1970
 	metrics *metrics
 }
@@ -48,26 +46,14 @@ func newLimiter(redisURL string, now func() time.Time, m *metrics) (*limiter, er
 	if redisURL == "" {
 		return l, nil
 	}
-	opt, err := redis.ParseURL(redisURL)
-	if err != nil {
-		return nil, fmt.Errorf("read the address of Redis: %w", err)
-	}
-	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout, opt.PoolTimeout = redisBudget, redisBudget, redisBudget, redisBudget
-	opt.MaxRetries = -1
-	opt.DialerRetries = 1
-	redis.SetLogger(silence{}) // what it has to say is in its errors
-	l.redis = redis.NewClient(opt)
-	return l, nil
+	var err error
+	l.redis, err = newRedisClient(redisURL)
+	return l, err
 }
-
-type silence struct{}
-
-// Printf says nothing.
-func (silence) Printf(context.Context, string, ...any) {}
 
 func (l *limiter) close() {
 	if l.redis != nil {
-		l.redis.Close()
+		l.redis.close()
 	}
 }
 
@@ -138,13 +124,18 @@ func (l *limiter) give(ctx context.Context, key string, r rate) {
 	if l.redis != nil && l.now().UnixNano() >= l.away.Load() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisBudget)
 		defer cancel()
-		l.redis.Eval(ctx, `local u = tonumber(redis.call('GET', KEYS[1]) or '0') if u > 0 then redis.call('SET', KEYS[1], u - ARGV[1], 'KEEPTTL') end`,
-			[]string{redisKey(key)}, each/1000) // best effort: a token more or less
+		// Best effort: it is a token more or less.
+		_, _ = l.redis.eval(ctx, giveScript, redisKey(key), each/1000)
 	}
 }
 
-// The script is atomic in Redis. Times are in microseconds, which a Lua number holds exactly, by the clock of Redis.
-var takeScript = redis.NewScript(`
+// Scripts are atomic in Redis. Times are in microseconds, which a Lua number holds exactly, by the clock of Redis.
+const (
+	giveScript = `
+local till = tonumber(redis.call('GET', KEYS[1]) or '0')
+if till > 0 then redis.call('SET', KEYS[1], string.format('%.0f', till - ARGV[1]), 'KEEPTTL') end
+return 1`
+	takeScript = `
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local each, period = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -152,7 +143,8 @@ local till = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
 if till + each - now > period then return {0, till - now} end
 till = till + each
 redis.call('SET', KEYS[1], string.format('%.0f', till), 'PX', math.ceil((till - now) / 1000) + 1000)
-return {1, till - now}`)
+return {1, till - now}`
+)
 
 func redisKey(key string) string {
 	sum := sha256.Sum256([]byte(key)) // no e-mail address or network address in Redis
@@ -163,7 +155,7 @@ func (l *limiter) takeShared(ctx context.Context, key string, r rate) (taken, er
 	ctx, cancel := context.WithTimeout(ctx, redisBudget)
 	defer cancel()
 	each := r.period.Microseconds() / int64(r.n)
-	answer, err := takeScript.Run(ctx, l.redis, []string{redisKey(key)}, each, r.period.Microseconds()).Int64Slice()
+	answer, err := l.redis.eval(ctx, takeScript, redisKey(key), each, r.period.Microseconds())
 	if err != nil || len(answer) != 2 {
 		return taken{}, fmt.Errorf("ask Redis: %w", err)
 	}

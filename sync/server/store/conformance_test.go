@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -789,11 +788,9 @@ func TestCommands(t *testing.T) {
 		// One at work that was lost is handed out again, however old.
 		same(t, len(must(s.LeaseCommands(ctx, u.ID, d2.ID, 10, time.Minute))(t)), 1)
 
-		for i := range 5 {
-			_, c := ask(d)
+		for range 5 {
+			ask(d)
 			s.clock.pass(time.Second)
-			_ = i
-			_ = c
 		}
 		same(t, must(s.PendingCommands(ctx, u.ID, d.ID))(t), int64(5))
 		same(t, s.push(t, newLog(u.ID, d.ID), newLog(u.ID, d.ID).request(0, 0)).Commands, int64(5))
@@ -969,7 +966,6 @@ func TestSealed(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	databases(t, func(t *testing.T, s testStore) {
-		ctx := t.Context()
 		other := open(t, s.url)
 		if !s.Postgres() {
 			other = s // there is one process
@@ -1006,7 +1002,6 @@ func TestEvents(t *testing.T) {
 		}
 		same(t, kinds, []string{EventOperation, EventLog})
 		stop()
-		_ = ctx
 	})
 }
 
@@ -1278,5 +1273,3 @@ func TestOthers(t *testing.T) {
 		same(t, s.dump(t), before)
 	})
 }
-
-var _ = filepath.Join

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -148,6 +149,8 @@ type PullFrom struct {
 	Except uuid.UUID // the puller's own device; uuid.Nil: nothing is left out
 }
 
+var errFull = errors.New("the page is full")
+
 // What one page of a pull holds at most. A body has at most 1 MiB on the wire, so a page stays below 5 MiB.
 const (
 	pullEntries = 500
@@ -177,15 +180,21 @@ func (s *Store) pull(ctx context.Context, user uuid.UUID, p PullFrom, removedToo
 			limit = min(limit, p.Limit-given)
 		}
 		var page []api.PullEntry
-		err := s.db.read(ctx, scope{user: user}, "select "+entryColumns+` from (
-				select l.*, sum(coalesce(length(body), 0)) over (order by server_seq) - coalesce(length(body), 0) as ahead from sync_log l
-				where user_id = $1 and server_seq > $2 and server_seq <= $3 and device_id <> $4 order by server_seq limit $5) p
-			where ahead < $6 order by server_seq`, []any{user, next, head, orMax(p.Except), limit, pullBytes}, func(r rows) error {
-			var e api.PullEntry
-			err := scanEntry(r, &e)
-			page = append(page, e)
-			return err
-		})
+		bytes := 0
+		err := s.db.read(ctx, scope{user: user}, fmt.Sprintf(s.db.dialect().pull, entryColumns), []any{user, next, head, orMax(p.Except), limit, pullBytes},
+			func(r rows) error {
+				if bytes >= pullBytes {
+					return errFull
+				}
+				var e api.PullEntry
+				err := scanEntry(r, &e)
+				page = append(page, e)
+				bytes += len(e.Body)
+				return err
+			})
+		if errors.Is(err, errFull) {
+			err = nil
+		}
 		if err != nil {
 			return next, head, fmt.Errorf("pull: %w", err)
 		}

@@ -24,7 +24,7 @@ type Operation struct {
 	Kind            string // organize, undo, redo, ...; "" of one whose start is sealed
 	Status          api.OperationStatus
 	Root            string
-	Options         json.RawMessage
+	Options         json.RawMessage // as they came
 	FilesTotal      int64
 	FilesProcessed  int64
 	FilesFailed     int64

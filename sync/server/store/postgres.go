@@ -96,6 +96,11 @@ var pgDialect = dialect{
 	jobState:   "state::text",
 	counts: `(select greatest(reltuples, 0)::bigint from pg_class where oid = 'operations'::regclass),
 		(select greatest(reltuples, 0)::bigint from pg_class where oid = 'sync_log'::regclass)`,
+	// The server sends all that was asked for, whether it is read or not: so no more is asked for than fits.
+	pull: `select %s from (
+			select l.*, sum(coalesce(length(body), 0)) over (order by server_seq) - coalesce(length(body), 0) as ahead from sync_log l
+			where user_id = $1 and server_seq > $2 and server_seq <= $3 and device_id <> $4 order by server_seq limit $5) p
+		where ahead < $6 order by server_seq`,
 }
 
 // begin starts a transaction and says on whose behalf it is, in one round trip. A user's id is not text from outside:

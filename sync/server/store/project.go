@@ -283,7 +283,7 @@ func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
 			o := &projected{has: true, had: true}
 			var a bool
 			err := r.scan(append(o.op.fields(), &a)...)
-			o.was = o.op
+			o.was, o.kept = o.op, a
 			p.ops[o.op.ID], asked[o.op.ID] = o, a
 			return err
 		})
@@ -307,6 +307,7 @@ func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
 			case !asked[id]:
 				o.has, o.op = false, Operation{}
 			default:
+				o.kept = false
 				o.op.Status, o.op.CompletedAt, o.op.Error = api.OpPending, time.Time{}, ""
 			}
 			return nil

@@ -134,6 +134,9 @@ var liteDialect = dialect{
 	deleteJobs: "delete from river_job where instr(json(args), $1) > 0",
 	jobState:   "state",
 	counts:     "(select count(*) from operations), (select count(*) from sync_log)",
+	// A row that is not read is not made.
+	pull: `select %s from sync_log where user_id = $1 and server_seq > $2 and server_seq <= $3 and device_id <> $4 and $6 > 0
+		order by server_seq limit $5`,
 }
 
 func (db *lite) run(ctx context.Context, _ scope, readOnly bool, fn func(tx) error) error {

@@ -151,6 +151,7 @@ type dialect struct {
 	deleteJobs string // those that name the id $1
 	jobState   string // of a job, as text
 	counts     string // of operations and of entries
+	pull       string // a page of the log; %s is its columns
 }
 
 type statement struct {
