@@ -48,7 +48,8 @@ func TestOpenAPI(t *testing.T) {
 			f.random(f.operations[f.rnd.IntN(len(f.operations))])
 		}
 		for _, o := range f.operations {
-			if !f.succeeded[o.name] && o.name != "GET /ws/operations/{id}" {
+			// A request here is no WebSocket, and a worker may always be faster than who cancels.
+			if !f.succeeded[o.name] && o.path != "/ws/operations/{id}" && !strings.HasSuffix(o.path, "/cancel") {
 				t.Errorf("%s: not one request was good enough to succeed, so it was hardly tried", o.name)
 			}
 		}
