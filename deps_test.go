@@ -120,7 +120,10 @@ var policy = map[string]struct {
 	},
 
 	// Not in the program.
-	"forg/bench":           {},
+	"forg/bench": {
+		forg:    []string{"forg/internal/pgtest", "forg/sync/api"}, // the suite serve
+		outside: []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/tsenart/vegeta/v12", "golang.org/x/crypto/bcrypt"},
+	},
 	"forg/internal/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
 	"forg/docs/generate":   {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }
