@@ -36,10 +36,10 @@ func (f *serveStore) register(fl *pflag.FlagSet) {
 
 type serveFlags struct {
 	serveStore
-	addr, redis, role, cert, key, name, signup, kdf, pprof string
-	origins, proxies, rates                                []string
-	failures, workers                                      int
-	drain                                                  time.Duration
+	addr, redis, role, cert, key, issuer, signup, kdf, pprof string
+	origins, proxies, rates                                  []string
+	failures, workers                                        int
+	drain                                                    time.Duration
 }
 
 func (a *app) serveCmd() *cobra.Command {
@@ -69,7 +69,7 @@ FORG_SERVE_SIGNING_KEYS (else a file that only you can read is made in the data 
 	choiceVar(fl, &f.role, "role", "all", "answer requests, work off jobs, or both", "all", "api", "worker")
 	fl.StringVar(&f.cert, "tls-cert", "", "`file` of the certificate, to serve HTTPS")
 	fl.StringVar(&f.key, "tls-key", "", "`file` of the certificate's key")
-	fl.StringVar(&f.name, "name", "forg", "`name` of the service in access tokens; all its processes must have the same")
+	fl.StringVar(&f.issuer, "issuer", "forg", "`name` of the service in access tokens; all its processes must have the same")
 	choiceVar(fl, &f.signup, "signup", "open", "who may register: anybody, or nobody (then \"forg serve users add\")", "open", "closed")
 	choiceVar(fl, &f.kdf, "kdf", "bcrypt", "how new passwords are hashed (others are made anew at the next login)", "bcrypt", "argon2id")
 	fl.StringSliceVar(&f.origins, "cors-origin", nil, "`origin` of web pages that may use the API (https://example.org)")
@@ -80,6 +80,14 @@ FORG_SERVE_SIGNING_KEYS (else a file that only you can read is made in the data 
 	fl.DurationVar(&f.drain, "drain", 30*time.Second, "`time` that requests may take after the end was asked for")
 	fl.IntVar(&f.workers, "workers", 2, "storage locations organized at once")
 	c.AddCommand(a.serveUsersCmd(), a.serveLocationsCmd(), a.serveKeysCmd(), a.serveMigrateCmd())
+	var share func(*cobra.Command)
+	share = func(c *cobra.Command) { // the operator's commands are about the same database as the server's
+		for _, sub := range c.Commands() {
+			sub.Annotations = map[string]string{settingsOf: "serve"}
+			share(sub)
+		}
+	}
+	share(c)
 	return c
 }
 
@@ -126,7 +134,7 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		return usage("--drain cannot be negative, and --workers is 1 at least")
 	}
 	cfg.Addr, cfg.RedisURL, cfg.Role, cfg.TLSCert, cfg.TLSKey = f.addr, f.redis, server.Role(f.role), f.cert, f.key
-	cfg.Name, cfg.Signup, cfg.Passwords.Method = f.name, f.signup == "open", auth.Method(f.kdf)
+	cfg.Name, cfg.Signup, cfg.Passwords.Method = f.issuer, f.signup == "open", auth.Method(f.kdf)
 	cfg.LoginFailures, cfg.PprofAddr, cfg.Drain, cfg.Workers, cfg.Lame = f.failures, f.pprof, f.drain, f.workers, 250*time.Millisecond
 	cfg.SigningKeys, cfg.MetricsToken = a.getenv("FORG_SERVE_SIGNING_KEYS"), a.getenv("FORG_SERVE_METRICS_TOKEN")
 	cfg.Log, cfg.LogLevel = a.err, slog.LevelInfo
