@@ -158,6 +158,14 @@ func queryParam(name, kind, description string) *huma.Param {
 	return &huma.Param{Name: name, In: "query", Description: description, Schema: &huma.Schema{Type: kind}}
 }
 
+// queryNumber is a whole number from 0 to most, as queryInt reads it.
+func queryNumber(name string, most int64, description string) *huma.Param {
+	p := queryParam(name, "integer", description)
+	least, greatest := 0.0, float64(most)
+	p.Schema.Format, p.Schema.Minimum, p.Schema.Maximum = "int64", &least, &greatest
+	return p
+}
+
 func pathID(description string) *huma.Param {
 	return &huma.Param{Name: "id", In: "path", Required: true, Description: description, Schema: &huma.Schema{Type: "string", Format: "uuid"}}
 }
