@@ -215,21 +215,26 @@ func Check(t testing.TB, err error) {
 // is called once for all tests of the program; the others get a copy.
 func New(t testing.TB, migrate func(url string) error) string {
 	t.Helper()
+	return prepared(t, migrate).Database(t, "template_forg")
+}
+
+// prepared is the shared cluster with the template. The lock must go whatever ends the test: others would wait for ever.
+func prepared(t testing.TB, migrate func(url string) error) *Cluster {
+	t.Helper()
 	mu.Lock()
+	defer mu.Unlock()
 	c := need(t)
-	if !template {
-		if err := c.Exec("create database template_forg owner " + Owner); err != nil {
-			mu.Unlock()
-			t.Fatal(err)
-		}
-		template = true
-		if err := migrate(c.URL(Owner, "template_forg")); err != nil {
-			mu.Unlock()
-			t.Fatal(err)
-		}
+	if template {
+		return c
 	}
-	mu.Unlock()
-	return c.Database(t, "template_forg")
+	if err := c.Exec("create database template_forg owner " + Owner); err != nil {
+		t.Fatal(err)
+	}
+	template = true
+	if err := migrate(c.URL(Owner, "template_forg")); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // Database is the URL, for its owner, of a copy of another database, or of an empty one ("template1"), that is gone

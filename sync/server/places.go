@@ -97,8 +97,9 @@ func (p *places) queueConfig() *river.Config {
 		CompletedJobRetentionPeriod: time.Hour,
 	}
 	if !p.store.Postgres() {
-		// Asking for notifications costs an idle server 2 % of a processor on SQLite; asking for jobs now and then, none.
-		c.PollOnly, c.FetchPollInterval = true, 250*time.Millisecond
+		// Asking for notifications, or often for jobs, costs an idle server 2 % of a processor on SQLite. There is one
+		// process, so watch hears of what there is to do without asking.
+		c.PollOnly, c.FetchPollInterval = true, 2*time.Second
 	}
 	return c
 }
@@ -111,17 +112,27 @@ func (h levelHandler) Enabled(ctx context.Context, l slog.Level) bool {
 	return l >= slog.LevelWarn && h.Handler.Enabled(ctx, l)
 }
 
-// watch takes up what a worker that died has left, and what the queue has lost.
+// watch takes up what a worker that died has left, and what the queue has lost; on SQLite also what has just been asked for.
 func (p *places) watch(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
+	news := make(chan struct{}, 1)
+	soon := time.Second // that a job of PostgreSQL's queue takes to arrive
+	if !p.store.Postgres() {
+		soon = 0
+		defer p.store.Subscribe(func(e store.Event) {
+			if e.Kind == store.EventOperation && e.Seq == 1 {
+				wake(news)
+			}
+		})()
+	}
 	for {
 		all, err := p.store.AllLocations(ctx)
 		if err != nil && ctx.Err() == nil {
 			p.log.Warn("look for locations with something to do", "error", err)
 		}
 		for _, l := range all {
-			if o, err := p.oldest(ctx, l.UserID, l.ID); err != nil || o == nil || time.Since(o.CreatedAt) < time.Second {
+			if o, err := p.oldest(ctx, l.UserID, l.ID); err != nil || o == nil || time.Since(o.CreatedAt) < soon {
 				continue // nothing to do, or a job is on its way
 			}
 			running.Go(func() {
@@ -137,6 +148,8 @@ func (p *places) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(3 * time.Second):
+		case <-news:
+			time.Sleep(20 * time.Millisecond) // several may come at once
 		}
 	}
 }

@@ -120,7 +120,11 @@ func cleanJSON(err error) string {
 func (s *server) problemOf(ctx context.Context, err error) *problem {
 	r := requestOf(ctx)
 	p := s.translate(err)
-	if p.Status >= 500 && p.Code != api.CodeBusy {
+	switch {
+	case p.Status < 500 || p.Code == api.CodeBusy:
+	case errors.Is(ctx.Err(), context.Canceled): // the client has gone away, and nobody reads the answer
+		p = newProblem(api.CodeUnavailable, "")
+	default:
 		if ctx.Err() != nil {
 			p = newProblem(api.CodeUnavailable, "the request took too long")
 		}
