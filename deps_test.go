@@ -120,7 +120,10 @@ var policy = map[string]struct {
 	},
 
 	// Not in the program.
-	"forg/bench":           {},
+	"forg/bench": {
+		forg:    []string{"forg/internal/pgtest", "forg/sync/api"}, // the suite serve
+		outside: []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/tsenart/vegeta/v12", "golang.org/x/crypto/bcrypt"},
+	},
 	"forg/internal/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
 	"forg/docs/generate":   {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }
@@ -129,7 +132,8 @@ var policy = map[string]struct {
 var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
 
 // testsToo may be imported by tests besides what their package may.
-var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "pgregory.net/rapid"}
+var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
+	"pgregory.net/rapid"}
 
 func TestDependencies(t *testing.T) {
 	seen := map[string]bool{}

@@ -39,7 +39,7 @@ type User struct {
 type SignupRequest struct {
 	_        struct{} `json:"-" additionalProperties:"true"`
 	Email    string   `json:"email" format:"email" maxLength:"254"`
-	Password string   `json:"password" maxLength:"1024"`
+	Password string   `json:"password" minLength:"8" maxLength:"1024"`
 	FullName string   `json:"full_name" maxLength:"200"`
 	Timezone string   `json:"timezone,omitempty" maxLength:"64" doc:"IANA name; UTC if absent."`
 }
@@ -79,7 +79,7 @@ type RefreshRequest struct {
 type PasswordRequest struct {
 	_           struct{} `json:"-" additionalProperties:"true"`
 	OldPassword string   `json:"old_password" maxLength:"1024"`
-	NewPassword string   `json:"new_password" maxLength:"1024"`
+	NewPassword string   `json:"new_password" minLength:"8" maxLength:"1024"`
 }
 
 // APIKey is an API key as it is listed: never the key itself.
@@ -98,7 +98,7 @@ type APIKey struct {
 type APIKeyRequest struct {
 	_         struct{}   `json:"-" additionalProperties:"true"`
 	Name      string     `json:"name" minLength:"1" maxLength:"100"`
-	Scopes    []string   `json:"scopes" doc:"read, push, commands, admin."`
+	Scopes    []string   `json:"scopes" minItems:"1" enum:"read,push,commands,admin" doc:"read, push, commands, admin."`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 

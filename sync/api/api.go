@@ -94,7 +94,7 @@ type PullEnd struct {
 // AckRequest is the body of POST /api/v1/sync/ack: all up to the cursor is committed by the device.
 type AckRequest struct {
 	_      struct{} `json:"-" additionalProperties:"true"`
-	Cursor int64    `json:"cursor"`
+	Cursor int64    `json:"cursor" minimum:"0"`
 }
 
 // AckResponse answers an acknowledgement.

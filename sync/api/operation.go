@@ -26,7 +26,7 @@ type Operation struct {
 	CreatedAt       time.Time       `json:"created_at"`
 	StartedAt       *time.Time      `json:"started_at"`
 	CompletedAt     *time.Time      `json:"completed_at"`
-	RollbackOf      *uuid.UUID      `json:"rollback_of" doc:"Of an undo or redo: the operation that it is about."`
+	RollbackOf      *uuid.UUID      `json:"rollback_of" nullable:"true" doc:"Of an undo or redo: the operation that it is about."`
 }
 
 // OperationStatus is where an operation stands.

@@ -264,11 +264,10 @@ func (s *server) liveRoutes() {
 		Description: "Messages are events; their seq grows. Where no Authorization header can be given, the first message of the client is {\"token\": \"...\"}. " +
 			"The server closes with 1000 when the operation has finished, 1001 when it stops (go on with ?after=), 1013 when the client does not read, 4401 when the credentials end.",
 		Tags: []string{"Operations"}, Errors: []int{404, 422, 426},
-		Parameters: []*huma.Param{pathID("The operation."), queryParam("after", "integer", "seq of the last event that the client has: it goes on from there."),
-			queryParam("files", "boolean", "false: no file records."), queryParam("files_after", "integer", "seq of the last file record that the client has.")},
+		Parameters: []*huma.Param{pathID("The operation."), queryNumber("after", 1<<62, "seq of the last event that the client has: it goes on from there."),
+			queryParam("files", "boolean", "false: no file records."), queryNumber("files_after", 1<<62, "seq of the last file record that the client has.")},
 		Responses: s.answers(101, "application/json", "Events", api.Event{})}
-	s.describe(&op, reads)
-	s.api.OpenAPI().AddOperation(&op)
+	s.describePlain(&op, reads)
 	s.mux.HandleFunc("GET "+op.Path, s.live)
 }
 

@@ -195,6 +195,10 @@ func (s *server) translate(err error) *problem {
 		return invalid("query.cursor", "is no cursor of this list")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return newProblem(api.CodeTimeout, "")
+	case store.Away(err):
+		return tooFast(api.CodeUnavailable, time.Second)
+	case store.Full(err):
+		return newProblem(api.CodeStorageFull, "")
 	}
 	return newProblem(api.CodeInternal, "")
 }

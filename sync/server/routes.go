@@ -111,15 +111,7 @@ func route[I, O any](s *server, a access, op huma.Operation, do func(context.Con
 
 // plain adds a route that is no exchange of two JSON documents: a stream, say. It is described by hand.
 func (s *server) plain(a access, op huma.Operation, do func(http.ResponseWriter, *http.Request) error) {
-	s.describe(&op, a)
-	for _, status := range op.Errors {
-		key := fmt.Sprint(status)
-		if op.Responses[key] == nil {
-			op.Responses[key] = &huma.Response{Description: http.StatusText(status), Content: map[string]*huma.MediaType{
-				"application/problem+json": {Schema: s.schema(reflect.TypeFor[api.Problem]())}}}
-		}
-	}
-	s.api.OpenAPI().AddOperation(&op)
+	s.describePlain(&op, a)
 	s.mux.HandleFunc(op.Method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
 		err := s.admit(r.Context(), a, r.Header.Get("Authorization"), w.Header())
 		if err == nil {
@@ -129,6 +121,19 @@ func (s *server) plain(a access, op huma.Operation, do func(http.ResponseWriter,
 			s.fail(w, r, err)
 		}
 	})
+}
+
+// describePlain puts a route into the document that huma does not carry out.
+func (s *server) describePlain(op *huma.Operation, a access) {
+	s.describe(op, a)
+	for _, status := range op.Errors {
+		key := fmt.Sprint(status)
+		if op.Responses[key] == nil {
+			op.Responses[key] = &huma.Response{Description: http.StatusText(status), Content: map[string]*huma.MediaType{
+				"application/problem+json": {Schema: s.schema(reflect.TypeFor[api.Problem]())}}}
+		}
+	}
+	s.api.OpenAPI().AddOperation(op)
 }
 
 func (s *server) schema(t reflect.Type) *huma.Schema {
@@ -151,6 +156,14 @@ func (s *server) takes(description string, body any) *huma.RequestBody {
 
 func queryParam(name, kind, description string) *huma.Param {
 	return &huma.Param{Name: name, In: "query", Description: description, Schema: &huma.Schema{Type: kind}}
+}
+
+// queryNumber is a whole number from 0 to most, as queryInt reads it.
+func queryNumber(name string, most int64, description string) *huma.Param {
+	p := queryParam(name, "integer", description)
+	least, greatest := 0.0, float64(most)
+	p.Schema.Format, p.Schema.Minimum, p.Schema.Maximum = "int64", &least, &greatest
+	return p
 }
 
 func pathID(description string) *huma.Param {

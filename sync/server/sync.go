@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -25,17 +26,21 @@ const leaseTime = time.Minute
 const maxLeased = 10
 
 func (s *server) syncRoutes() {
+	l := api.DefaultLimits()
 	device := queryParam("device_id", "string", "The device that asks; needed where the credentials are not bound to one.")
-	wait := queryParam("wait", "integer", "Seconds to wait while there is nothing.")
+	device.Schema.Format = "uuid"
+	wait := queryNumber("wait", int64(l.MaxWaitSeconds), "Seconds to wait while there is nothing.")
 	tags := []string{"Sync"}
 	s.plain(pushes, huma.Operation{OperationID: "push", Method: "POST", Path: "/api/v1/sync/push", Summary: "Add to the log of a device",
 		Description: "The same push again is answered as before.", Tags: tags, Errors: []int{400, 402, 404, 408, 409, 410, 413, 415, 422, 426},
 		RequestBody: s.takes("The next entries.", api.PushRequest{}), Responses: s.answers(200, "application/json", "Stored durably", api.PushResponse{})}, s.push)
+	lines := s.answers(200, "application/x-ndjson", "Entries, one a line, and the end", api.PullEntry{})
+	lines["200"].Content["application/x-ndjson"].Schema = &huma.Schema{AnyOf: []*huma.Schema{s.schema(reflect.TypeFor[api.PullEntry]()), s.schema(reflect.TypeFor[api.PullEnd]())}}
 	s.plain(reads, huma.Operation{OperationID: "pull", Method: "GET", Path: "/api/v1/sync/pull", Summary: "The entries of the account's other devices",
 		Description: "Lines of JSON: entries in the order of server_seq, then {\"next\", \"head\"}. An answer without that last line was cut off.", Tags: tags,
-		Errors: []int{410, 422}, Parameters: []*huma.Param{queryParam("after", "integer", "server_seq of the last entry that the device has; 0 is the beginning."),
-			queryParam("limit", "integer", "Entries at most."), wait, device, queryParam("own", "boolean", "The device's own entries too.")},
-		Responses: s.answers(200, "application/x-ndjson", "Entries, one a line", api.PullEntry{})}, s.pull)
+		Errors: []int{410, 422}, Parameters: []*huma.Param{queryNumber("after", 1<<62, "server_seq of the last entry that the device has; 0 is the beginning."),
+			queryNumber("limit", int64(l.MaxPullEntries), "Entries at most."), wait, device, queryParam("own", "boolean", "The device's own entries too.")},
+		Responses: lines}, s.pull)
 	s.plain(reads, huma.Operation{OperationID: "ack", Method: "POST", Path: "/api/v1/sync/ack", Summary: "Say up to where a device has pulled", Tags: tags,
 		Errors: []int{400, 404, 408, 413, 415, 422}, Parameters: []*huma.Param{device},
 		RequestBody: s.takes("The cursor.", api.AckRequest{}), Responses: s.answers(200, "application/json", "Kept", api.AckResponse{})}, s.ack)
@@ -188,8 +193,12 @@ func (s *server) pull(w http.ResponseWriter, r *http.Request) error {
 	if limit == 0 {
 		from.Limit = l.MaxPullEntries
 	}
-	if own := r.URL.Query().Get("own"); own == "true" || own == "1" {
+	switch own := r.URL.Query().Get("own"); own {
+	case "true", "1":
 		from.Except = uuid.Nil
+	case "", "false", "0":
+	default:
+		return invalid("query.own", "is neither true nor false")
 	}
 	// Somebody who waits is told of what comes meanwhile; whoever came before that finds it in the log.
 	news := make(chan struct{}, 1)
