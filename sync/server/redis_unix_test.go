@@ -61,11 +61,20 @@ func TestRedisKilled(t *testing.T) {
 	}
 	defer load.Wait()
 	defer done.Store(true)
+	fallbacks := func() (n int) {
+		for _, s := range nodes {
+			_, rest, _ := strings.Cut(string(s.do(t, "", "GET", "/metrics", nil).body), "\nforg_redis_fallback_total ")
+			var m int
+			fmt.Sscan(rest, &m)
+			n += m
+		}
+		return n
+	}
 	// phase is what is let through until clients are refused, which is to be some allowances of one limit.
 	at := time.Now()
 	phase := func(what string, allowances int64) {
 		t.Helper()
-		was := good.Load()
+		was, before := good.Load(), fallbacks()
 		var last int64
 		eventually(t, what+": clients are held to the limit", func() bool {
 			seen := limited.Load()
@@ -77,6 +86,9 @@ func TestRedisKilled(t *testing.T) {
 		})
 		time.Sleep(time.Second)
 		refilled := int64(time.Since(at).Seconds()*limit/60+1) * 2 // by the clock; each process by its own at most
+		if allowances == 1 && fallbacks() > before {
+			allowances += 2 // Redis was away for a moment, or slow: then each process has an allowance of its own
+		}
 		if n := good.Load() - was; n > allowances*limit+refilled {
 			t.Errorf("%s: %d requests were let through, of a limit of %d", what, n, limit)
 		} else {
@@ -107,15 +119,6 @@ func TestRedisKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	phase("Redis was killed", 2)
-	fallbacks := func() (n int) {
-		for _, s := range nodes {
-			_, rest, _ := strings.Cut(string(s.do(t, "", "GET", "/metrics", nil).body), "\nforg_redis_fallback_total ")
-			var m int
-			fmt.Sscan(rest, &m)
-			n += m
-		}
-		return n
-	}
 	if n := fallbacks(); n == 0 {
 		t.Error("no metric tells that Redis is away")
 	}
