@@ -21,8 +21,10 @@ var policy = map[string]struct {
 }{
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
+			"forg/sync/api", "forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // all but with the tag noserver
 		outside: []string{
+			"github.com/google/uuid",                                                               // ids of the operator's commands
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
 			"github.com/dustin/go-humanize", "github.com/schollz/progressbar/v3", "golang.org/x/term", // words
 			"github.com/spf13", "go.yaml.in/yaml/v3", // flags and configuration
@@ -84,16 +86,54 @@ var policy = map[string]struct {
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
 	},
 
+	"forg/sync/server/store": {
+		forg: []string{"forg/sync/api"},
+		outside: []string{
+			"github.com/jackc/pgx/v5", "modernc.org/sqlite", "github.com/pressly/goose/v3", // the databases
+			"github.com/riverqueue/river", // jobs are enqueued in their transactions
+			"github.com/google/uuid",
+		},
+		not: []string{"flag", "net/http", "os/exec", "os/signal"},
+	},
+	"forg/sync/api": {
+		outside: []string{"github.com/google/uuid", "github.com/klauspost/compress/zstd"},
+		not:     append([]string{"flag", "io/fs", "log", "log/slog", "math/rand", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
+	},
+	"forg/sync/feed": {
+		forg:    []string{"forg/journal", "forg/sync/api"},
+		outside: []string{"github.com/google/uuid"},
+		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal"}, offline...), // sends nothing
+	},
+	"forg/sync/server/auth": {
+		outside: []string{"github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "golang.org/x/crypto"},
+		not:     append([]string{"database/sql", "flag", "log", "log/slog", "math/rand", "os/exec", "os/signal"}, offline...),
+	},
+
+	"forg/sync/server": {
+		forg: []string{"forg/journal", "forg/organizer", "forg/rules", "forg/sync/api", "forg/sync/server/auth", "forg/sync/server/store"},
+		outside: []string{
+			"github.com/danielgtaylor/huma/v2", "github.com/coder/websocket", "github.com/rs/cors", // HTTP
+			"github.com/klauspost/compress", // bodies
+			"github.com/riverqueue/river", "github.com/google/uuid",
+		},
+		not: []string{"flag", "os/exec", "os/signal"},
+	},
+
 	// Not in the program.
-	"forg/bench":         {},
-	"forg/docs/generate": {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
+	"forg/bench": {
+		forg:    []string{"forg/internal/pgtest", "forg/sync/api"}, // the suite serve
+		outside: []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/tsenart/vegeta/v12", "golang.org/x/crypto/bcrypt"},
+	},
+	"forg/internal/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
+	"forg/docs/generate":   {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }
 
 // offline is what a program that never uses the network has no use for.
 var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
 
 // testsToo may be imported by tests besides what their package may.
-var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "pgregory.net/rapid"}
+var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
+	"pgregory.net/rapid"}
 
 func TestDependencies(t *testing.T) {
 	seen := map[string]bool{}
@@ -132,6 +172,26 @@ func TestDependencies(t *testing.T) {
 	for path := range policy {
 		if !seen[path] {
 			t.Errorf("the policy of deps_test.go speaks of %s, which does not exist", path)
+		}
+	}
+}
+
+// TestServerStaysOut keeps the modules of the server out of everything that works without it: the core, and the whole
+// program when it is built without a server.
+func TestServerStaysOut(t *testing.T) {
+	for _, args := range [][]string{{"./organizer/...", "./journal/...", "./rules/..."}, {"-tags", "noserver", "."}} {
+		cmd := exec.Command("go", append([]string{"list", "-deps"}, args...)...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list %s: %v", args, err)
+		}
+		for _, path := range strings.Fields(string(out)) {
+			if below(path, []string{"forg/sync/server", "forg/internal/pgtest", "github.com/danielgtaylor/huma", "github.com/coder/websocket",
+				"github.com/rs/cors", "github.com/riverqueue", "github.com/jackc", "github.com/pressly/goose",
+				"github.com/golang-jwt"}) {
+				t.Errorf("%s: %s is linked", strings.Join(args, " "), path)
+			}
 		}
 	}
 }

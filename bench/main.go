@@ -7,9 +7,9 @@
 //	go run ./bench run [-quick] [-rounds 5] [-n FILES] SUITE...|all
 //	go run ./bench tree -kind flat -n 100000 DIR
 //
-// It needs cc for the bare peers. Other peers run where they are on PATH, or where FD, ORGANIZE, F2, FCLONES, JDUPES,
-// FDUPES, RDFIND and RMLINT say; FORG is the binary to measure (default: built from this repository), and "none" measures
-// the peers alone.
+// It needs cc for the bare peers, and the suite serve an installed PostgreSQL. Other peers run where they are on PATH, or
+// where FD, ORGANIZE, F2, FCLONES, JDUPES, FDUPES, RDFIND and RMLINT say; FORG is the binary to measure (default: built
+// from this repository), and "none" measures the peers alone.
 package main
 
 import (

@@ -1,0 +1,153 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Epoch is a stretch of the log that one machine has written.
+type Epoch struct {
+	ID     uuid.UUID
+	Device uuid.UUID
+	Last   int64 // number of its last event, 0 if there is none
+}
+
+// Epochs are the epochs of the journal, the current one last.
+func (j *Journal) Epochs(ctx context.Context) ([]Epoch, error) {
+	rows, err := j.db.QueryContext(ctx, `SELECT epoch, device, (SELECT coalesce(max(seq), 0) FROM events WHERE events.epoch = epochs.n)
+		FROM epochs ORDER BY n`)
+	if err != nil {
+		return nil, j.explain(err)
+	}
+	defer rows.Close()
+	var all []Epoch
+	for rows.Next() {
+		var id, device []byte
+		var e Epoch
+		if err := rows.Scan(&id, &device, &e.Last); err != nil {
+			return nil, j.explain(err)
+		}
+		if len(id) != 16 || len(device) != 16 {
+			return nil, j.explain(fmt.Errorf("%w: an epoch is malformed", ErrCorrupt))
+		}
+		e.ID, e.Device = uuid.UUID(id), uuid.UUID(device)
+		all = append(all, e)
+	}
+	return all, j.explain(rows.Err())
+}
+
+// Event is one event of the log, for those who carry the log elsewhere.
+type Event struct {
+	Seq  int64 // 1, 2, 3, ... within the epoch
+	ID   uuid.UUID
+	Op   uuid.UUID // the operation that it is about
+	At   time.Time
+	kind string
+	body []byte
+}
+
+// Start is what an event tells of the beginning of an operation.
+type Start struct {
+	Kind    string
+	Root    string
+	Command string
+	Planned int64
+	Undoes  uuid.UUID // the operation that an undo or redo is about, or zero
+}
+
+// Pruned is what an event tells of an operation that was forgotten.
+type Pruned struct{}
+
+// Forgotten is what remains of an event once its operation was pruned.
+type Forgotten struct{}
+
+// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Pruned or Forgotten.
+func (e *Event) Read() (any, error) {
+	if e.kind == evPruned {
+		return Pruned{}, nil
+	}
+	if e.body == nil {
+		return Forgotten{}, nil
+	}
+	var v any
+	var err error
+	switch e.kind {
+	case evStarted:
+		var s started
+		if err = json.Unmarshal(e.body, &s); err != nil {
+			break
+		}
+		out := Start{Kind: s.Kind, Root: s.Root, Command: s.Command, Planned: s.Planned}
+		if s.Undoes != "" {
+			out.Undoes, err = uuid.Parse(s.Undoes)
+		}
+		v = out
+	case evFiles:
+		v, err = decodeSteps(e.body)
+	case evOutcomes:
+		v, err = decodeOutcomes(e.body)
+	case evFolders:
+		v, err = decodeFolderTimes(e.body)
+	case evFinished:
+		var f Finish
+		err = json.Unmarshal(e.body, &f)
+		v = f
+	default:
+		err = fmt.Errorf("kind %q is unknown", e.kind)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read event %d: %w", e.Seq, err)
+	}
+	return v, nil
+}
+
+// Events yields the events of an epoch that follow number after, in order. Nothing stays open while the caller works.
+func (j *Journal) Events(ctx context.Context, epoch uuid.UUID, after int64) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			page, err := j.events(ctx, epoch, after)
+			if err != nil {
+				yield(Event{}, j.explain(err))
+				return
+			}
+			if len(page) == 0 {
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				after = e.Seq
+			}
+		}
+	}
+}
+
+func (j *Journal) events(ctx context.Context, epoch uuid.UUID, after int64) (page []Event, err error) {
+	rows, err := j.db.QueryContext(ctx, `SELECT seq, id, op, kind, at, body FROM events
+		WHERE epoch = (SELECT n FROM epochs WHERE epoch = ?) AND seq > ? ORDER BY seq LIMIT 8`, epoch[:], after)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var e Event
+		var id, op []byte
+		var at int64
+		if err := rows.Scan(&e.Seq, &id, &op, &e.kind, &at, &e.body); err != nil {
+			return nil, err
+		}
+		if len(id) != 16 || len(op) != 16 {
+			return nil, fmt.Errorf("%w: event %d is malformed", ErrCorrupt, e.Seq)
+		}
+		e.ID, e.Op, e.At = uuid.UUID(id), uuid.UUID(op), time.Unix(0, at)
+		page = append(page, e)
+	}
+	return page, rows.Err()
+}

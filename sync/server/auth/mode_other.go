@@ -1,0 +1,5 @@
+//go:build !windows
+
+package auth
+
+const privateModes = true
