@@ -266,7 +266,7 @@ func resolveInOrder(list *[]string, path string) error {
 func (d *duping) contradictions() error {
 	for _, p := range slices.Concat(d.dirs, d.files) {
 		for _, ref := range d.find.Reference {
-			if holds(ref, p) || sameFolder(ref, p) {
+			if organizer.Within(p, ref) || sameFolder(ref, p) {
 				return usage("%s lies in %s, where --reference says that nothing is ever touched: nothing could be superfluous there", d.tilde(p), d.tilde(ref))
 			}
 		}
@@ -278,7 +278,7 @@ func (d *duping) contradictions() error {
 		}
 	}
 	for _, p := range d.find.Priority {
-		if d.flags.from == "" && !slices.ContainsFunc(slices.Concat(given, d.find.Reference), func(r string) bool { return holds(r, p) || holds(p, r) }) {
+		if d.flags.from == "" && !slices.ContainsFunc(slices.Concat(given, d.find.Reference), func(r string) bool { return organizer.Within(p, r) || organizer.Within(r, p) }) {
 			return usage("--priority %s: no PATH has anything to do with it", d.tilde(p))
 		}
 	}
@@ -286,7 +286,7 @@ func (d *duping) contradictions() error {
 		all := slices.Concat(given, d.find.Reference)
 		for _, r := range all {
 			for _, up := range all {
-				if r != up && holds(up, r) {
+				if r != up && organizer.Within(r, up) {
 					return usage("--isolate: %s lies in %s, so its files would be below both", d.tilde(r), d.tilde(up))
 				}
 			}
@@ -297,12 +297,12 @@ func (d *duping) contradictions() error {
 	}
 	if into := d.act.Into; into != "" {
 		for _, r := range given {
-			if holds(into, r) {
+			if organizer.Within(r, into) {
 				return usage("--into %s: it holds %s, of which it is to take files", d.tilde(into), d.tilde(r))
 			}
 		}
 		for _, r := range d.find.Reference {
-			if holds(r, into) {
+			if organizer.Within(into, r) {
 				return usage("--into %s: it lies in %s, where --reference says that nothing is touched", d.tilde(into), d.tilde(r))
 			}
 		}
@@ -316,12 +316,6 @@ func (d *duping) contradictions() error {
 	}
 	d.roots = slices.Concat(given, d.find.Reference)
 	return nil
-}
-
-// holds reports whether path is the folder or lies in it.
-func holds(folder, path string) bool {
-	rel, err := filepath.Rel(folder, path)
-	return err == nil && filepath.IsLocal(rel)
 }
 
 // sameFolder reports whether two paths lead to one folder, as a bind mount can make them do.

@@ -623,7 +623,7 @@ func (d *duping) resolveListed(found *candidates) []organizer.Problem {
 		if at == nil {
 			at = &folder{}
 			at.path, at.err = organizer.ResolveDir(typed)
-			at.out = at.err == nil && len(d.dirs) > 0 && !slices.ContainsFunc(d.dirs, func(root string) bool { return holds(root, at.path) })
+			at.out = at.err == nil && len(d.dirs) > 0 && !slices.ContainsFunc(d.dirs, func(root string) bool { return organizer.Within(at.path, root) })
 			folders[typed] = at
 		}
 		if at.err != nil {
@@ -682,7 +682,7 @@ func commonFolder(paths []string) string {
 	common := filepath.Dir(paths[0])
 	for _, p := range paths[1:] {
 		for up := common; ; up = filepath.Dir(up) {
-			if holds(up, p) {
+			if organizer.Within(p, up) {
 				common = up
 				break
 			}

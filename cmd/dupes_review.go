@@ -342,7 +342,7 @@ func (m *dupesReview) leadFolder(folder int) {
 		now := stays(group)
 		m.set(g, m.found.Revised(group, i, func(k int) bool {
 			r := group.Files[k].File
-			return m.folderOf(r) == folder || now(k) && !holds(of, t.Dirs[t.DirOf(r)].Path)
+			return m.folderOf(r) == folder || now(k) && !organizer.Within(t.Dirs[t.DirOf(r)].Path, of)
 		}))
 	})
 }

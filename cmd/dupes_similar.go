@@ -304,7 +304,7 @@ func (d *duping) selectionPlan(ctx context.Context, s *organizer.Selection, path
 	f := d.flags
 	if len(d.dirs) > 0 { // only what lies below a PATH
 		paths = slices.DeleteFunc(paths, func(p string) bool {
-			return !slices.ContainsFunc(d.dirs, func(dir string) bool { return holds(dir, p) })
+			return !slices.ContainsFunc(d.dirs, func(dir string) bool { return organizer.Within(p, dir) })
 		})
 	}
 	tree := &organizer.Tree{Roots: []string{root}}

@@ -345,7 +345,7 @@ func (a *app) resolveRoots(paths []string, f *organizeFlags) ([]string, error) {
 		all := roots
 		roots = slices.DeleteFunc(slices.Clone(all), func(r string) bool {
 			return slices.ContainsFunc(all, func(up string) bool {
-				return up != r && strings.HasPrefix(r, strings.TrimSuffix(up, string(filepath.Separator))+string(filepath.Separator))
+				return up != r && organizer.Within(r, up)
 			})
 		})
 	}

@@ -173,7 +173,7 @@ func (a *app) explain(ctx context.Context, r *rulesFile, f *organizeFlags, root 
 		from := root
 		if from == "" {
 			from = r.rootFor(dir)
-		} else if !isWithin(dir, root) {
+		} else if !organizer.Within(dir, root) {
 			return usage("%s is not below --root %s", name, a.tilde(root))
 		}
 		i := slices.IndexFunc(groups, func(g group) bool { return g.root == from })
@@ -232,7 +232,7 @@ func (r *rulesFile) rootFor(dir string) string {
 	best := ""
 	for _, l := range r.Locations() {
 		path := filepath.FromSlash(l.Path)
-		if isWithin(dir, path) && len(path) > len(best) && !r.Scope(l.Path, filepath.ToSlash(dir), false).Empty() {
+		if organizer.Within(dir, path) && len(path) > len(best) && !r.Scope(l.Path, filepath.ToSlash(dir), false).Empty() {
 			best = path
 		}
 	}
@@ -240,11 +240,6 @@ func (r *rulesFile) rootFor(dir string) string {
 		return dir
 	}
 	return best
-}
-
-func isWithin(path, dir string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && filepath.IsLocal(rel)
 }
 
 // explainOne says where a file goes, then why.

@@ -284,7 +284,7 @@ of the service neither.`, exitUsageText),
 					taken[l.Root] = "a storage location"
 				}
 				for dir, what := range taken {
-					if within(dir, root) || within(root, dir) {
+					if organizer.Within(root, dir) || organizer.Within(dir, root) {
 						return fmt.Errorf("%s and %s, %s, overlap", show(root), show(dir), what)
 					}
 				}
@@ -307,12 +307,6 @@ of the service neither.`, exitUsageText),
 	c.Flags().StringVar(&email, "user", "", "`email` of the user whose location it is")
 	c.Flags().StringVar(&name, "name", "", "`name` to show (default that of the folder)")
 	return c
-}
-
-// within reports whether path is dir or lies below it.
-func within(dir, path string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && filepath.IsLocal(rel)
 }
 
 func (a *app) locationsListCmd() *cobra.Command {

@@ -39,12 +39,7 @@ func (w watcher) covers(root string, recursive bool) bool {
 	a, aerr := os.Stat(w.root())
 	b, berr := os.Stat(root)
 	return w.root() == root || aerr == nil && berr == nil && os.SameFile(a, b) ||
-		w.Recursive && inside(w.root(), root) || recursive && inside(root, w.root())
-}
-
-func inside(root, path string) bool {
-	rel, err := filepath.Rel(root, path)
-	return err == nil && filepath.IsLocal(rel)
+		w.Recursive && organizer.Within(root, w.root()) || recursive && organizer.Within(w.root(), root)
 }
 
 func (a *app) watchersDir() (string, error) {

@@ -219,7 +219,7 @@ func (f *duplicateFinder) look() {
 		d, p := &t.Dirs[i], &f.places[i]
 		p.root, p.priority = -1, int32(rank(f.opt.Priority, d.Path))
 		for k, root := range t.Roots {
-			if within(d.Path, root) && (p.root < 0 || len(root) > len(t.Roots[p.root])) {
+			if Within(d.Path, root) && (p.root < 0 || len(root) > len(t.Roots[p.root])) {
 				p.root = int32(k)
 			}
 		}

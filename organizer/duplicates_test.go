@@ -478,7 +478,7 @@ func TestFolderCopiesOracle(t *testing.T) {
 		told := func(path string) bool {
 			return slices.ContainsFunc(d.Folders, func(c FolderCopies) bool {
 				f := d.Tree.Dirs[c.Folder].Path
-				return within(path, f)
+				return Within(path, f)
 			})
 		}
 		// Who removes all the copies that are told of loses nothing.
@@ -495,11 +495,11 @@ func TestFolderCopiesOracle(t *testing.T) {
 			p, q := d.Tree.Dirs[c.Folder].Path, d.Tree.Dirs[c.Of].Path
 			a, b := all[p], all[q]
 			exact := a.left == 0 && b.left == 0 && cmp.Equal(a.names, b.names)
-			if !holdsAll(a, b) || exact != c.Exact || int64(a.files) != c.Files || int64(a.left) != c.LeftOut || within(p, q) || within(q, p) {
+			if !holdsAll(a, b) || exact != c.Exact || int64(a.files) != c.Files || int64(a.left) != c.LeftOut || Within(p, q) || Within(q, p) {
 				rt.Fatalf("not so: %s", foldersIn(d, dir)[i])
 			}
 			for k, other := range d.Folders {
-				if k != i && within(p, d.Tree.Dirs[other.Folder].Path) {
+				if k != i && Within(p, d.Tree.Dirs[other.Folder].Path) {
 					rt.Fatalf("one in the other: %q", foldersIn(d, dir))
 				}
 			}
@@ -507,14 +507,14 @@ func TestFolderCopiesOracle(t *testing.T) {
 		for _, p := range paths {
 			for _, q := range paths {
 				a, b := all[p], all[q]
-				if a.files < 2 || a.inner == 1 || a.bytes == 0 || within(p, q) || within(q, p) || !holdsAll(a, b) || told(p) || told(q) {
+				if a.files < 2 || a.inner == 1 || a.bytes == 0 || Within(p, q) || Within(q, p) || !holdsAll(a, b) || told(p) || told(q) {
 					continue
 				}
-				smaller := func(path string) bool { return path != q && within(path, q) && holdsAll(a, all[path]) }
+				smaller := func(path string) bool { return path != q && Within(path, q) && holdsAll(a, all[path]) }
 				if slices.ContainsFunc(paths, smaller) {
 					continue // told of that one
 				}
-				inner := func(c FolderCopies) bool { f := d.Tree.Dirs[c.Folder].Path; return within(f, p) || within(f, q) }
+				inner := func(c FolderCopies) bool { f := d.Tree.Dirs[c.Folder].Path; return Within(f, p) || Within(f, q) }
 				if slices.ContainsFunc(d.Folders, inner) {
 					continue // part of one of them goes
 				}

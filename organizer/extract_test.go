@@ -548,7 +548,7 @@ func TestLinksStayInside(t *testing.T) {
 		for _, d := range dirs {
 			for i := range 4 {
 				end, err := filepath.EvalSymlinks(filepath.Join(top, d, fmt.Sprint("l", i)))
-				if err == nil && !within(end, top) {
+				if err == nil && !Within(end, top) {
 					rt.Errorf("%s/l%d leads to %s", d, i, end)
 				}
 			}

@@ -44,7 +44,7 @@ func (p *Placed) Update(ctx context.Context, j *journal.Journal) error {
 	}
 	for _, o := range ops {
 		near := slices.ContainsFunc(filepath.SplitList(o.Root), func(at string) bool {
-			return slices.ContainsFunc(p.roots, func(root string) bool { return within(at, root) || within(root, at) })
+			return slices.ContainsFunc(p.roots, func(root string) bool { return Within(at, root) || Within(root, at) })
 		})
 		if near {
 			if err := p.add(ctx, j, o); err != nil {

@@ -188,7 +188,7 @@ func (m *planMove) check(roots []string) error {
 		if !filepath.IsAbs(p) || filepath.Clean(p) != p || strings.ContainsRune(p, 0) || filepath.Dir(p) == p {
 			return fmt.Errorf("%q is not an absolute path of a file", p)
 		}
-		if !slices.ContainsFunc(roots, func(r string) bool { return p != r && within(p, r) }) { // a root itself lies in a folder outside
+		if !slices.ContainsFunc(roots, func(r string) bool { return p != r && Within(p, r) }) { // a root itself lies in a folder outside
 			return fmt.Errorf("%q lies outside the plan's roots", p)
 		}
 		if len(filepath.Base(p)) > maxName {

@@ -163,7 +163,7 @@ func (p *planner) assignRules(ctx context.Context) error {
 func (p *planner) rootOf(dir *Dir) string {
 	best := ""
 	for _, root := range p.Tree.Roots {
-		if (dir.Path == root || within(dir.Path, root)) && len(root) > len(best) {
+		if Within(dir.Path, root) && len(root) > len(best) {
 			best = root
 		}
 	}
@@ -393,7 +393,7 @@ func (p *planner) finish(r Ref, unit uint32, at planned) bool {
 		return true // in its place
 	}
 	path := filepath.Join(dir, p.Tree.Name(r))
-	if isDir(p.Tree.File(r).Mode) && (at.dir == path || within(at.dir, path)) {
+	if isDir(p.Tree.File(r).Mode) && Within(at.dir, path) {
 		p.Problems = append(p.Problems, Problem{path, fmt.Errorf("move %s to %s: a folder cannot go into itself", path, at.dir)})
 		return true
 	}
@@ -596,7 +596,7 @@ func (p *planner) compareKeep(w rules.Duplicates, a, b Ref) int {
 
 // rank is the place of the first folder that holds path, or one behind the last.
 func rank(folders []string, path string) int {
-	i := slices.IndexFunc(folders, func(f string) bool { return within(path, filepath.FromSlash(f)) })
+	i := slices.IndexFunc(folders, func(f string) bool { return Within(path, filepath.FromSlash(f)) })
 	if i < 0 {
 		return len(folders)
 	}

@@ -262,7 +262,7 @@ func (f *similarFinder) collect(members []images.Member) {
 		s := SimilarFile{File: c.r, Distance: m.Distance, Turn: m.Turn, Width: c.print.Width, Height: c.print.Height, Format: c.print.Format, Same: i}
 		dir := &f.Tree.Dirs[f.Tree.DirOf(c.r)]
 		switch {
-		case slices.ContainsFunc(f.opt.Reference, func(ref string) bool { return dir.Path == ref || within(dir.Path, ref) }):
+		case slices.ContainsFunc(f.opt.Reference, func(ref string) bool { return Within(dir.Path, ref) }):
 			s.Role = Reference
 		case dir.Project && !f.opt.Projects:
 			s.Role = Protected
@@ -349,11 +349,6 @@ func (f *similarFinder) findCompanions() {
 			}
 		}
 	}
-}
-
-// Thumbnail is a JPEG of a picture of the tree, of at most side pixels in each direction.
-func (s *Similar) Thumbnail(ctx context.Context, f *SimilarFile, side int) ([]byte, error) {
-	return Thumbnail(ctx, s.Tree, f.File, side)
 }
 
 // Thumbnail is a JPEG of a file of the tree, of at most side pixels in each direction. It is an error if the file is no
@@ -625,7 +620,7 @@ func (c *selectionPlanner) trash(f *SelectionFile, keeper Ref) error {
 		switch {
 		case file.Left != NotLeft && file.Left != LeftHidden:
 			return fmt.Errorf("%s is left alone: %s", one.Path, file.Left)
-		case slices.ContainsFunc(c.opt.Reference, func(ref string) bool { return dir.Path == ref || within(dir.Path, ref) }):
+		case slices.ContainsFunc(c.opt.Reference, func(ref string) bool { return Within(dir.Path, ref) }):
 			return fmt.Errorf("%s lies in a folder of which nothing is touched", one.Path)
 		case dir.Project && !c.opt.Projects:
 			return fmt.Errorf("%s lies in a project, repository or bundle", one.Path)

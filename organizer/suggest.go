@@ -168,7 +168,7 @@ func placedBy(ctx context.Context, j *journal.Journal) ([]PlacedFile, error) {
 func rootHolding(roots, path string) string {
 	best := ""
 	for _, r := range filepath.SplitList(roots) {
-		if within(path, r) && len(r) > len(best) {
+		if Within(path, r) && len(r) > len(best) {
 			best = r
 		}
 	}

@@ -700,7 +700,8 @@ func Later(ctx context.Context, j *journal.Journal, o journal.Operation) ([]jour
 	return out, nil
 }
 
-func within(path, root string) bool {
+// Within reports whether a path is root or lies below it. Both are clean and absolute, or both relative.
+func Within(path, root string) bool {
 	rel, err := filepath.Rel(root, path)
 	return err == nil && filepath.IsLocal(rel)
 }

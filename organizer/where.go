@@ -29,7 +29,7 @@ func UndoneFiles(ctx context.Context, j *journal.Journal, roots []string) (func(
 	files := map[place][]back{}
 	for _, o := range ops {
 		near := func(root string) bool {
-			return slices.ContainsFunc(filepath.SplitList(o.Root), func(r string) bool { return within(r, root) || within(root, r) })
+			return slices.ContainsFunc(filepath.SplitList(o.Root), func(r string) bool { return Within(r, root) || Within(root, r) })
 		}
 		if !slices.ContainsFunc(roots, near) {
 			continue

@@ -422,7 +422,7 @@ func (t *task) folder() (string, error) {
 	if err != nil {
 		return "", refuse("the folder does not exist in the storage location")
 	}
-	if rel, err := filepath.Rel(top, root); err != nil || !filepath.IsLocal(rel) {
+	if !organizer.Within(root, top) {
 		return "", refuse("the folder leads out of the storage location")
 	}
 	return root, nil
