@@ -75,6 +75,8 @@ type Config struct {
 	LogLevel    slog.Level
 	Now         func() time.Time
 	Listening   func(url string) // is told once the server answers
+
+	place func(store.Location) place // of tests: where a location's files are, if not in a folder
 }
 
 // DefaultRateLimits are requests a minute.
