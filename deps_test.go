@@ -134,7 +134,8 @@ var policy = map[string]struct {
 var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
 
 // testsToo may be imported by tests besides what their package may.
-var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
+var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/prometheus/client_model",
+	"github.com/prometheus/common", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
 	"pgregory.net/rapid"}
 
 func TestDependencies(t *testing.T) {
