@@ -18,8 +18,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 
@@ -87,9 +90,34 @@ func (a *app) say(format string, args ...any) {
 	}
 }
 
-// show makes a name safe to print: control characters, invalid UTF-8 and characters that turn the line around are
-// escaped.
-func show(name string) string { return reviewSafe(name) }
+// show shows a name without letting it talk to the terminal: bytes that are not UTF-8 and characters one cannot see (controls,
+// direction overrides, which can disguise an extension) are escaped. Joiners, which scripts and emoji need, stay.
+func show(s string) string {
+	plain := true
+	for i := 0; i < len(s) && plain; i++ {
+		plain = s[i] >= ' ' && s[i] < 0x7f
+	}
+	if plain {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsGraphic(r) && !unicode.IsMark(r),
+			// At the start these would join what the row shows before the name.
+			i > 0 && (unicode.IsMark(r) || r == '\u200c' || r == '\u200d'):
+			b.WriteString(s[i : i+n])
+		default:
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+		i += n
+	}
+	return b.String()
+}
 
 // showText is show for messages, which may have several lines.
 func showText(s string) string {
@@ -201,7 +229,6 @@ type jsonMove struct {
 // builtinRule is the rule of files that the built-in categories placed.
 const builtinRule = "built-in"
 
-// organizedJSON is a move of organize.
 // moveJSON is a move of the plan; one that a rule of the user's made is counted under the rule's name.
 func (r *organizeReport) moveJSON(from, to, label string, action journal.Action, bytes int64) jsonMove {
 	m := moveJSON(from, to, label, action, bytes)
