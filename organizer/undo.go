@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
 
 	"github.com/bmatcuk/doublestar/v4"
+	"github.com/zeebo/blake3"
 
 	"forg/journal"
 )
@@ -638,7 +640,11 @@ func hashUncached(dir *folder, name string) ([]byte, error) {
 	}
 	defer f.Close()
 	dropCache(f)
-	return hashOf(f)
+	h := blake3.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
 }
 
 // Later finds operations after o that moved its files on and are not undone themselves, oldest first.
