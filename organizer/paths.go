@@ -59,6 +59,12 @@ func ResolveMissing(path string) (string, error) {
 	}
 }
 
+// Within reports whether a path is root or lies below it. Both are clean and absolute, or both relative.
+func Within(path, root string) bool {
+	rel, err := filepath.Rel(root, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
 // cause strips the path from an error that is about to be wrapped with a better one.
 func cause(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {

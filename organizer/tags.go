@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"forg/journal"
+	"forg/rules"
 )
 
 var (
@@ -413,4 +414,33 @@ func (r *runner) syncTags() error {
 		}
 	}
 	return nil
+}
+
+// tagged is a file whose tags change.
+type tagged struct{ dev, ino uint64 }
+
+// tagging is what rules do to the tags of a file.
+type tagging struct {
+	set         bool
+	add, remove []string
+	planned     *extra
+}
+
+func (t *tagging) take(s rules.Step) {
+	if s.Set {
+		t.set, t.add, t.remove = true, nil, nil
+	}
+	without := func(list, out []string) []string {
+		return slices.DeleteFunc(list, func(tag string) bool { return slices.Contains(out, tag) })
+	}
+	t.add = append(without(without(t.add, s.Remove), s.Add), s.Add...)
+	t.remove = append(without(without(t.remove, s.Add), s.Remove), s.Remove...)
+}
+
+func prefixed(prefix string, list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = prefix + s
+	}
+	return out
 }
