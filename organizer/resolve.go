@@ -395,7 +395,7 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 }
 
 // replaceMove is the move that takes the duplicate r of the tree to the trash and leaves a link to the file that it equals
-// (Plan.SameAs) in its place: with is ReplaceHardlink or ReplaceSymlink.
+// (Plan.SameAs) in its place: with is replaceHardlink or replaceSymlink.
 func (p *planner) replaceMove(r Ref, with string) (Move, error) {
 	if p.opt.Trash == nil {
 		return Move{}, fmt.Errorf("replace %s: %w", p.Tree.Path(r), errNoTrash)
@@ -405,7 +405,7 @@ func (p *planner) replaceMove(r Ref, with string) (Move, error) {
 		return Move{}, err
 	}
 	m.Action, m.Label = journal.Replace, p.label(DuplicatesDir)
-	if with != ReplaceHardlink {
+	if with != replaceHardlink {
 		p.rename(&m, p.Name(&m)) // an index of its own
 		p.extras[m.Name] = &extra{mode: with}
 	}

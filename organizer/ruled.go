@@ -30,7 +30,7 @@ type Said struct{ Path, Text string }
 
 // An extra is what an action needs besides a file and a place.
 type extra struct {
-	mode      string   // of a write; "reflink" of a copy; of a replace, which without is ReplaceHardlink
+	mode      string   // of a write; "reflink" of a copy; of a replace, which without is replaceHardlink
 	meta      []byte   // write and tag: of the step
 	fresh     bool     // write: there is no file of the name
 	argv, env []string // exec
@@ -69,7 +69,7 @@ func (p *Plan) Note(m *Move) string {
 	case journal.Exec:
 		return "runs " + strings.Join(x.argv, " ") + " (cannot be undone)"
 	case journal.Replace:
-		if x.mode == ReplaceSymlink {
+		if x.mode == replaceSymlink {
 			return "a symbolic link takes its place"
 		}
 		return "a hard link takes its place"
@@ -428,7 +428,7 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 			p.tagged[file] = t
 		}
 		t.take(s)
-		change, err := TagChange(p.Tree.Path(r), t.set, t.add, t.remove)
+		change, err := tagChange(p.Tree.Path(r), t.set, t.add, t.remove)
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), err})
 			return false

@@ -205,10 +205,10 @@ func (p *planner) write(path string, s rules.Step, label uint16) error {
 		p.writes[path] = w
 	}
 	switch {
-	case s.Mode == WriteOverwrite:
+	case s.Mode == writeOverwrite:
 		w.text = s.Text
 	case strings.HasPrefix(w.text, s.Text) || strings.Contains(w.text, "\n"+s.Text):
-	case s.Mode == WritePrepend:
+	case s.Mode == writePrepend:
 		w.text = s.Text + w.text
 	default:
 		w.text += s.Text
@@ -231,13 +231,13 @@ func (p *planner) planWrites() []Move {
 			continue
 		}
 		p.unit++
-		mode, text := WriteOverwrite, w.text
+		mode, text := writeOverwrite, w.text
 		if added, ok := strings.CutPrefix(w.text, w.was); ok && w.old != nil {
-			mode, text = WriteAppend, added
+			mode, text = writeAppend, added
 		} else if added, ok := strings.CutSuffix(w.text, w.was); ok && w.old != nil {
-			mode, text = WritePrepend, added
+			mode, text = writePrepend, added
 		}
-		change, err := WriteMeta(mode, []byte(text), strings.NewReader(w.was))
+		change, err := writeMetaOf(mode, []byte(text), strings.NewReader(w.was))
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{path, err})
 			continue
