@@ -228,7 +228,8 @@ func TestCacheInUse(t *testing.T) {
 func TestCacheBound(t *testing.T) {
 	root := pairs(t)
 	folders, files := scan(t, root)
-	c := openCache(t, filepath.Join(t.TempDir(), "c"))
+	path := filepath.Join(t.TempDir(), "c")
+	c := openCache(t, path)
 	find(t, folders, files, Options{Cache: c})
 	day := time.Now()
 	c.now = func() time.Time { return day }
@@ -257,7 +258,7 @@ func TestCacheBound(t *testing.T) {
 	if err := c.db.QueryRow(`SELECT min(ino), max(ino) FROM folders WHERE dev = 7`).Scan(&first, &last); err != nil || first == 0 || last != 499 {
 		t.Error(first, last, err)
 	}
-	if st, err := os.Stat(c.path); err != nil || st.Size() > c.max+1<<20 {
+	if st, err := os.Stat(path); err != nil || st.Size() > c.max+1<<20 {
 		t.Error(st.Size(), err)
 	}
 	if f, _ := inspect(t, folders, files, Options{Cache: c}); isRead(f) {
