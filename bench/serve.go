@@ -26,8 +26,8 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 	"golang.org/x/crypto/bcrypt"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 // serve loads forg serve on both databases, over loopback, from this very program: server, database and load share the

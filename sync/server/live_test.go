@@ -20,8 +20,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 	"forg/sync/server/store"
 )
 

@@ -18,9 +18,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
 	"forg/sync/server/auth"
+	"forg/sync/server/pgtest"
 	"forg/sync/server/store"
 )
 

@@ -18,8 +18,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 // verifyLogs checks that of every log what was acknowledged is there, once, and that the chain fits.

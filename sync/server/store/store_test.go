@@ -13,8 +13,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 func TestMain(m *testing.M) {
