@@ -133,6 +133,7 @@ var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
 
 // testsToo may be imported by tests besides what their package may.
 var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
+	"go.uber.org/goleak", // goroutines that nobody ended
 	"pgregory.net/rapid"}
 
 func TestDependencies(t *testing.T) {
