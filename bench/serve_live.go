@@ -53,7 +53,8 @@ func (s *served) fanout(d time.Duration) error {
 		return err // a device is known from its first push
 	}
 	var op api.Operation
-	if err := s.ask("POST", "/api/v1/operations", token, 202, api.OperationRequest{Kind: "organize", Target: api.Target{DeviceID: device, Root: "inbox"}}, &op); err != nil {
+	start := api.OperationRequest{Kind: "organize", Target: api.Target{DeviceID: device, Root: "inbox"}}
+	if err := s.ask("POST", "/api/v1/operations", token, 202, start, &op); err != nil {
 		return err
 	}
 	var all api.CommandsResponse

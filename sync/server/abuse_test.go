@@ -435,7 +435,8 @@ func TestLoginTellsNothing(t *testing.T) {
 	want := ""
 	for _, c := range []struct{ name, email, password string }{
 		{"wrong password", ana.email, "wrong password"}, {"unknown account", "nobody@example.org", "wrong password"}, {"no address", "nobody", "wrong password"},
-		{"no password", ana.email, ""}, {"too long", ana.email, strings.Repeat("x", 73)}, {"too long, unknown account", "nobody@example.org", strings.Repeat("x", 73)},
+		{"no password", ana.email, ""}, {"too long", ana.email, strings.Repeat("x", 73)},
+		{"too long, unknown account", "nobody@example.org", strings.Repeat("x", 73)},
 		{"account that is shut", shut.email, password}, {"wrong password of an account that is shut", shut.email, "wrong password"},
 	} {
 		before := hashed()

@@ -55,7 +55,8 @@ func (d *diary) add(n int, name func(int) string) {
 		records = append(records, api.FileRecord{Seq: int64(i + 1), SourcePath: "/home/ana/" + name(i), DestinationPath: "/home/ana/Documents/" + name(i),
 			Size: 1, Action: "rename", Status: api.FilePlanned})
 	}
-	for _, b := range []api.Body{&api.Started{Kind: "organize", Root: "/home/ana", Planned: int64(n)}, records, &api.Finished{Status: api.OpCompleted, Processed: int64(n), Bytes: int64(n)}} {
+	for _, b := range []api.Body{&api.Started{Kind: "organize", Root: "/home/ana", Planned: int64(n)}, records,
+		&api.Finished{Status: api.OpCompleted, Processed: int64(n), Bytes: int64(n)}} {
 		e, err := api.NewEntry(int64(len(d.entries)+1), uuid.Must(uuid.NewV7()), op, time.Now().UnixMicro(), b)
 		if err != nil {
 			panic(err) // it is a good entry
@@ -290,7 +291,7 @@ func testRestore(t *testing.T, s *service, backup func(), restore func() Config)
 	heads, _ := s.pullAll(t, reader.user)
 	for _, d := range []*diary{desk, laptop} {
 		if h := heads[d.device]; int(h.AckedSeq) != len(d.entries) || h.Chain != d.chains[h.AckedSeq] {
-			t.Errorf("the log of a device has %d entries, the server has %d; the chains are equal: %v", len(d.entries), h.AckedSeq, h.Chain == d.chains[min(int(h.AckedSeq), len(d.entries))])
+			t.Errorf("the log of a device has %d entries, the server has %d with the chain %s", len(d.entries), h.AckedSeq, h.Chain)
 		}
 	}
 	finished := 0

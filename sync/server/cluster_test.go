@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -273,8 +274,12 @@ func TestLeaderKilled(t *testing.T) {
 	const leader = "select leader_id from river_leader where expires_at > now()"
 	later := func(what string) { // a job for its time, which has come, is for the leader to see
 		t.Helper()
-		id := ask(`insert into river_job (kind, args, max_attempts, state, scheduled_at) values ('` + placeArgs{}.Kind() + `',
-			'{"user": "` + uuid.NewString() + `", "location": "` + uuid.NewString() + `", "operation": "` + uuid.NewString() + `"}', 5, 'scheduled', now()) returning id`)
+		args, err := json.Marshal(placeArgs{User: uuid.New(), Location: uuid.New(), Operation: uuid.New()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := ask(fmt.Sprintf("insert into river_job (kind, args, max_attempts, state, scheduled_at) values ('%s', '%s', 5, 'scheduled', now()) returning id",
+			placeArgs{}.Kind(), args))
 		eventually(t, what, func() bool { return ask("select state from river_job where id = "+id) == "completed" })
 	}
 	first := startAnother(t, cfg)

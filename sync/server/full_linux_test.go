@@ -73,7 +73,8 @@ func TestDiskFull(t *testing.T) {
 			full(what, r)
 		}
 	}
-	for _, path := range []string{"/health", "/health/ready", "/api/v1/status", "/api/v1/auth/me", "/api/v1/operations", "/api/v1/sync/pull?own=true", "/metrics"} {
+	for _, path := range []string{"/health", "/health/ready", "/api/v1/status", "/api/v1/auth/me", "/api/v1/operations",
+		"/api/v1/sync/pull?own=true", "/metrics"} {
 		if r := s.do(t, ana.access, "GET", path, nil); r.status != 200 {
 			t.Errorf("%s of a server whose disk is full: %d %s", path, r.status, r.body)
 		}

@@ -247,7 +247,8 @@ func TestPoolEndsWaiting(t *testing.T) {
 func loginCases(t testing.TB, p *Passwords) (cases []loginCase) {
 	hash := hashOf(t, p, "correct horse")
 	for _, c := range []loginCase{{name: "right password", password: "correct horse", ok: true}, {name: "wrong password", password: "battery staple"},
-		{name: "none", password: ""}, {name: "a beginning of the right one", password: "correct"}, {name: "longest of bcrypt", password: strings.Repeat("x", maxBcrypt)},
+		{name: "none", password: ""}, {name: "a beginning of the right one", password: "correct"},
+		{name: "longest of bcrypt", password: strings.Repeat("x", maxBcrypt)},
 		{name: "too long for bcrypt", password: strings.Repeat("x", maxBcrypt+1)}, {name: "longest", password: strings.Repeat("x", MaxPassword)},
 		{name: "too long", password: strings.Repeat("x", MaxPassword+1)}, {name: "much too long", password: strings.Repeat("x", 1<<20)}} {
 		known, unknown := c, c
