@@ -165,7 +165,7 @@ func TestCacheDamaged(t *testing.T) {
 	}
 }
 
-// It may go while it is used, and another process may hold it for long.
+// It may go while it is used, and another process may hold it for long: whoever waited for that would wait for ever here.
 func TestCacheInUse(t *testing.T) {
 	root := pairs(t)
 	folders, files := scan(t, root)
@@ -178,12 +178,8 @@ func TestCacheInUse(t *testing.T) {
 	if _, err := other.db.Exec(`BEGIN EXCLUSIVE`); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
 	if f, _ := inspect(t, folders, files, Options{Cache: c, Hash: true}); !isRead(f) {
 		t.Error("read what nobody may read")
-	}
-	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("waited %v", took)
 	}
 	if _, err := other.db.Exec(`ROLLBACK`); err != nil {
 		t.Fatal(err)

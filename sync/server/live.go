@@ -40,6 +40,7 @@ type hub struct {
 	store   *store.Store
 	metrics *metrics
 	log     *slog.Logger
+	look    time.Duration // between looks at the store when no word comes
 	stop    func()
 	ctx     context.Context
 	end     context.CancelFunc
@@ -58,8 +59,8 @@ type userKey struct {
 	kind string
 }
 
-func newHub(st *store.Store, m *metrics, log *slog.Logger) *hub {
-	h := &hub{store: st, metrics: m, log: log, topics: map[topicKey]*topic{}, users: map[userKey]map[chan struct{}]bool{}}
+func newHub(st *store.Store, m *metrics, log *slog.Logger, look time.Duration) *hub {
+	h := &hub{store: st, metrics: m, log: log, look: look, topics: map[topicKey]*topic{}, users: map[userKey]map[chan struct{}]bool{}}
 	h.ctx, h.end = context.WithCancel(context.Background())
 	h.stop = st.Subscribe(h.hear)
 	m.gauge("forg_websockets", "WebSockets that are open.", func() float64 {
@@ -174,7 +175,7 @@ func (h *hub) watch(user, op uuid.UUID, r *reader) (leave func()) {
 }
 
 func (t *topic) run() {
-	look := time.NewTicker(liveLook)
+	look := time.NewTicker(t.hub.look)
 	defer look.Stop()
 	for {
 		select {

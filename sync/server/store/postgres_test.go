@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"forg/internal/pgtest"
+	"forg/sync/server/pgtest"
 )
 
 func onEmptyPostgres(t testing.TB) testStore {
