@@ -84,6 +84,15 @@ func Main() int {
 	return a.main(os.Args[1:])
 }
 
+// screen is the terminal of the conversation, for what asks it how wide it is: a bar, a review. Where there is none it is
+// standard error.
+func (a *app) screen() io.Writer {
+	if p, ok := a.err.(*pipe); ok && a.errTTY {
+		return p.w
+	}
+	return a.err
+}
+
 // pipe is a stream whose reader may go away: from then on it swallows what is written.
 type pipe struct {
 	w      io.Writer
