@@ -306,7 +306,7 @@ func (j *Journal) Prune(ctx context.Context, before time.Time, dryRun bool) (int
 }
 
 // Recall asks whoever the log was carried to that they erase operations; this journal keeps them, and they can be undone as
-// before. Undo and redo of them name the same files and go with them. all means every operation that was not recalled yet.
+// before. An operation and those that undid or redid it name the same files and go together. all means every operation that was not recalled yet.
 // It returns how many were recalled now.
 func (j *Journal) Recall(ctx context.Context, ops []Operation, all bool) (int, error) {
 	n := 0
@@ -314,6 +314,9 @@ func (j *Journal) Recall(ctx context.Context, ops []Operation, all bool) (int, e
 		ids := map[int64]bool{}
 		for _, o := range ops {
 			ids[o.ID] = true
+			if o.Undoes != 0 {
+				ids[o.Undoes] = true
+			}
 		}
 		rows, err := a.tx.QueryContext(ctx, "SELECT id, uuid, undoes FROM operations WHERE uuid NOT IN (SELECT op FROM events WHERE kind = ?) ORDER BY id", evRecalled)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"forg/sync/api"
+	"forg/sync/client"
 )
 
 // Pulled is what a pull came to.
@@ -39,8 +40,7 @@ func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (Pulled,
 	if err := r.unseal(ctx); err != nil {
 		return out, err
 	}
-	err := r.try(ctx, &patience, nil, func() error { return r.learnDevices(ctx, s) })
-	if err != nil {
+	if err := r.try(ctx, &patience, nil, func() error { return r.learnDevices(ctx, s) }); err != nil {
 		return out, err
 	}
 	var cursor int64
@@ -70,13 +70,13 @@ func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (Pulled,
 		}
 		out.Reset, out.Entries, cursor = true, 0, 0
 	}
-	err = r.try(ctx, &patience, func(p *api.Problem) bool { return p.Code == api.CodeNotFound }, func() error {
+	err = r.try(ctx, &patience, nil, func() error {
 		_, err := s.Ack(ctx, device, cursor)
+		if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeNotFound {
+			return nil // a device that has never pushed has no place where its cursor could be kept, and needs none
+		}
 		return err
 	})
-	if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeNotFound {
-		err = nil // a device that has never pushed has no place where its cursor could be kept, and needs none
-	}
 	if err != nil {
 		return out, err
 	}
@@ -91,7 +91,7 @@ func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (Pulled,
 func (r *Replica) pullAll(ctx context.Context, s Server, device uuid.UUID, cursor *int64, patience *time.Duration, resets *int, out *Pulled) error {
 	for {
 		var end api.PullEnd
-		err := r.try(ctx, patience, func(p *api.Problem) bool { return p.Code == api.CodeCursorExpired }, func() (err error) {
+		err := r.try(ctx, patience, then(api.FromZero), func() (err error) {
 			before := *cursor
 			end, err = r.pullOnce(ctx, s, device, cursor, out)
 			if *cursor > before && errors.Is(err, api.ErrCut) { // it got further: that costs no patience
@@ -99,7 +99,7 @@ func (r *Replica) pullAll(ctx context.Context, s Server, device uuid.UUID, curso
 			}
 			return err
 		})
-		if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeCursorExpired {
+		if p, ok := errors.AsType[*api.Problem](err); ok && p.Then() == api.FromZero {
 			end.Reset, err = true, nil
 		}
 		if err != nil {
@@ -163,12 +163,12 @@ func (r *Replica) pullOnce(ctx context.Context, s Server, device uuid.UUID, curs
 		return nil
 	}
 	last := *cursor
-	end, err := s.Pull(ctx, device, *cursor, false, func(e *api.PullEntry) error {
+	end, err := s.Pull(ctx, client.PullQuery{Device: device, After: *cursor}, func(e api.PullEntry) error {
 		if e.ServerSeq <= last {
 			return fmt.Errorf("server_seq %d does not follow %d", e.ServerSeq, last)
 		}
 		last = e.ServerSeq
-		batch = append(batch, *e)
+		batch = append(batch, e)
 		if bytes += len(e.Body) + 64; len(batch) >= batchEntries || bytes >= batchBytes {
 			r.opt.Note(Progress{Pulled: last, ToPull: last})
 			return flush()

@@ -13,6 +13,7 @@ import (
 
 	"forg/journal"
 	"forg/sync/api"
+	"forg/sync/client"
 	"forg/sync/feed"
 )
 
@@ -70,7 +71,7 @@ func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device
 		if err != nil || reason == "" {
 			return out, err
 		}
-		if (reason == ReasonFork || reason == ReasonAhead) && !learned {
+		if reason != ReasonRestored && !learned {
 			// What was written down here may be older than both the journal and the server, or have made an entry anew that was
 			// sent already: then the server's log is this journal's, event for event, and it is learned again.
 			learned = true
@@ -171,23 +172,27 @@ func (r *Replica) pushEpoch(ctx context.Context, s Server, j *journal.Journal, d
 			res, err = s.Push(ctx, req)
 			return err
 		})
-		if p, ok := errors.AsType[*api.Problem](err); ok && pushAnswer(p) {
-			switch p.Code {
-			case api.CodeEpochRetired:
-				return ReasonRetired, nil
-			case api.CodeFork:
+		if p, ok := errors.AsType[*api.Problem](err); ok && !errors.Is(err, ErrStopped) {
+			switch p.Then() {
+			case api.NewEpoch:
+				if p.Code == api.CodeEpochRetired {
+					return ReasonRetired, nil
+				}
 				return ReasonFork, nil
-			case api.CodeTooLarge:
+			case api.Halve:
 				if len(send) <= 1 {
-					return "", r.stop(ctx, p.Code, "one event of the journal is too large for the server, which is a bug: %s", p.Error())
+					return "", r.stop(ctx, p.Code, "one event of the journal is too large for the server, which is a bug: %v", err)
 				}
 				most = len(send) / 2
 				if err := r.forgetLimits(ctx); err != nil {
 					return "", err
 				}
 				continue
-			case api.CodeGap:
-				if reason, err := r.rewind(ctx, s, j, o, p, patience); err != nil || reason != "" {
+			case api.GoOn:
+				if p.AckedSeq == nil || *p.AckedSeq >= o.head.AckedSeq {
+					return "", r.stop(ctx, CodeServer, "the server misses entries before %d, and says it has them", o.head.AckedSeq+1)
+				}
+				if reason, err := r.rewind(ctx, s, j, o, patience); err != nil || reason != "" {
 					return reason, err
 				}
 				out.Acked = o.head.AckedSeq
@@ -207,7 +212,7 @@ func (r *Replica) pushEpoch(ctx context.Context, s Server, j *journal.Journal, d
 		case res.AckedSeq > want.AckedSeq: // somebody else has written there
 			return ReasonAhead, nil
 		case res.AckedSeq < want.AckedSeq && len(send) == 0:
-			if reason, err := r.rewind(ctx, s, j, o, &api.Problem{AckedSeq: &res.AckedSeq}, patience); err != nil || reason != "" {
+			if reason, err := r.rewind(ctx, s, j, o, patience); err != nil || reason != "" {
 				return reason, err
 			}
 			out.Acked = o.head.AckedSeq
@@ -234,14 +239,8 @@ func (r *Replica) pushEpoch(ctx context.Context, s Server, j *journal.Journal, d
 	}
 }
 
-// pushAnswer are the answers to a push that a client knows what to do with.
-func pushAnswer(p *api.Problem) bool {
-	switch p.Code {
-	case api.CodeGap, api.CodeFork, api.CodeEpochRetired, api.CodeTooLarge:
-		return true
-	}
-	return false
-}
+// pushAnswer are the answers to a push that a client goes on after.
+func pushAnswer(t api.Then) bool { return t == api.GoOn || t == api.NewEpoch || t == api.Halve }
 
 // outbox is how far the epoch is, as it was written down or, the first time, as the server says.
 func (r *Replica) outbox(ctx context.Context, s Server, j *journal.Journal, device uuid.UUID, e journal.Epoch, patience *time.Duration) (*outbox, Reason, error) {
@@ -262,6 +261,7 @@ func (r *Replica) outbox(ctx context.Context, s Server, j *journal.Journal, devi
 	if err != nil {
 		return nil, "", err
 	}
+	retired := false
 	for _, l := range state.Logs {
 		if l.Epoch != e.ID && slices.ContainsFunc(epochs, func(o journal.Epoch) bool { return o.ID == l.Epoch }) {
 			continue // one that this journal has ended
@@ -269,10 +269,8 @@ func (r *Replica) outbox(ctx context.Context, s Server, j *journal.Journal, devi
 		if l.DeviceID != device || l.AckedSeq == 0 {
 			continue
 		}
-		if l.Epoch == e.ID && l.Retired {
-			return nil, ReasonRetired, nil
-		}
 		if l.Retired {
+			retired = retired || l.Epoch == e.ID
 			continue
 		}
 		// The server has a log of ours that nothing is known of here. It is this journal's if its last entry is the event of
@@ -292,7 +290,11 @@ func (r *Replica) outbox(ctx context.Context, s Server, j *journal.Journal, devi
 			continue // the log of a journal before this one: the first push retires it
 		}
 		o.epoch, o.head, o.id = l.Epoch, api.LogHead{AckedSeq: l.AckedSeq, Chain: l.Chain}, id
+		retired = false
 		break
+	}
+	if retired {
+		return nil, ReasonRetired, nil
 	}
 	err = r.tx(ctx, func(tx *sql.Tx) error { return o.insert(ctx, tx) })
 	return o, "", err
@@ -340,7 +342,7 @@ func (r *Replica) lastOf(ctx context.Context, s Server, l api.DeviceLog, patienc
 	for {
 		var end api.PullEnd
 		err := r.try(ctx, patience, nil, func() (err error) {
-			end, err = s.Pull(ctx, l.DeviceID, after, true, func(e *api.PullEntry) error {
+			end, err = s.Pull(ctx, client.PullQuery{Device: l.DeviceID, After: after, Own: true}, func(e api.PullEntry) error {
 				after = e.ServerSeq
 				if e.DeviceID != l.DeviceID || e.Epoch != l.Epoch || e.Seq > l.AckedSeq {
 					return nil
@@ -467,10 +469,7 @@ func (r *Replica) acked(ctx context.Context, o *outbox, head api.LogHead, entrie
 
 // rewind goes back to where the server says that its log ends: it was restored from a backup. It goes on from there only
 // if the log there is one that was acknowledged here.
-func (r *Replica) rewind(ctx context.Context, s Server, j *journal.Journal, o *outbox, p *api.Problem, patience *time.Duration) (Reason, error) {
-	if p.AckedSeq == nil || *p.AckedSeq >= o.head.AckedSeq {
-		return "", r.stop(ctx, CodeServer, "the server misses entries before %d, and says it has them", o.head.AckedSeq+1)
-	}
+func (r *Replica) rewind(ctx context.Context, s Server, j *journal.Journal, o *outbox, patience *time.Duration) (Reason, error) {
 	var state api.SyncState
 	err := r.try(ctx, patience, nil, func() (err error) {
 		state, err = s.State(ctx, o.device)

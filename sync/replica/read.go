@@ -100,6 +100,7 @@ type Operation struct {
 	Erased     bool // it was forgotten there
 	Sealed     bool // there is no key for it here
 	started    bool
+	log        int64 // that tells of it: a log that was sent once more counts, not the one before
 }
 
 const told = "kind IN ('op.started', 'op.finished', 'rollback.result', 'redact')"
@@ -191,7 +192,7 @@ func (r *Replica) Operations(ctx context.Context, device uuid.UUID) iter.Seq2[Op
 			if x.entry.Kind != api.KindStarted {
 				continue
 			}
-			o.started = true
+			o.started, o.log = true, x.log
 			if s := become[id]; s != "" && o.Undoes != uuid.Nil && become[o.Undoes] == "" {
 				become[o.Undoes] = s
 			}
@@ -271,11 +272,7 @@ func (r *Replica) Where(ctx context.Context, match func(path, name string) bool,
 		}
 		ops[o.ID] = o
 	}
-	outs, err := r.outcomes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	devices, err := r.devicesOfLogs(ctx)
+	outs, err := r.outcomes(ctx, ops)
 	if err != nil {
 		return nil, err
 	}
@@ -296,11 +293,11 @@ func (r *Replica) Where(ctx context.Context, match func(path, name string) bool,
 		if err := scanRow(rows, &x); err != nil {
 			return nil, err
 		}
-		device := devices[x.log]
 		o, ok := ops[x.entry.OpID]
-		if !ok || o.Device != device {
+		if !ok || o.log != x.log {
 			continue
 		}
+		device := o.Device
 		body, err := x.entry.Decode()
 		if err != nil {
 			return nil, err
@@ -352,7 +349,7 @@ func (r *Replica) Where(ctx context.Context, match func(path, name string) bool,
 	return sorted, nil
 }
 
-func (r *Replica) outcomes(ctx context.Context) (map[uuid.UUID]*api.OutcomeSet, error) {
+func (r *Replica) outcomes(ctx context.Context, ops map[uuid.UUID]Operation) (map[uuid.UUID]*api.OutcomeSet, error) {
 	rows, err := r.db.QueryContext(ctx, "SELECT "+rowColumns+" FROM entries WHERE kind = 'outcomes' AND body IS NOT NULL AND key_id = '' ORDER BY n")
 	if err != nil {
 		return nil, err
@@ -368,7 +365,7 @@ func (r *Replica) outcomes(ctx context.Context) (map[uuid.UUID]*api.OutcomeSet, 
 		if err != nil {
 			return nil, err
 		}
-		if o, ok := body.(*api.Outcomes); ok {
+		if o, ok := body.(*api.Outcomes); ok && ops[x.entry.OpID].log == x.log {
 			if all[x.entry.OpID] == nil {
 				all[x.entry.OpID] = &api.OutcomeSet{}
 			}
@@ -393,7 +390,7 @@ func (r *Replica) Files(ctx context.Context, o Operation) iter.Seq2[api.FileReco
 	return func(yield func(api.FileRecord, error) bool) {
 		var set api.OutcomeSet
 		rows, err := r.db.QueryContext(ctx, "SELECT "+rowColumns+` FROM entries WHERE op = ? AND kind IN ('outcomes', 'files') AND body IS NOT NULL
-			AND log IN (SELECT n FROM logs WHERE device = ?) ORDER BY kind DESC, n`, o.ID[:], o.Device[:]) // outcomes first
+			AND log = ? ORDER BY kind DESC, n`, o.ID[:], o.log) // outcomes first
 		if err != nil {
 			yield(api.FileRecord{}, err)
 			return

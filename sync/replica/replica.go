@@ -23,16 +23,14 @@ import (
 
 	"forg/journal"
 	"forg/sync/api"
+	"forg/sync/client"
 )
 
-// Server is what the replica asks of the hosted API. An error that the server answered is, or wraps, a *api.Problem; any
-// other is one of the connection.
+// Server is what the replica asks of the hosted API: *client.Client, and in tests one behind a network that fails.
 type Server interface {
 	State(ctx context.Context, device uuid.UUID) (api.SyncState, error)
 	Push(ctx context.Context, req *api.PushRequest) (api.PushResponse, error)
-	// Pull hands out the entries after server_seq after, with own those of the asking device too. api.ErrCut: the answer ended
-	// before its last line, and what came is good.
-	Pull(ctx context.Context, device uuid.UUID, after int64, own bool, each func(*api.PullEntry) error) (api.PullEnd, error)
+	Pull(ctx context.Context, q client.PullQuery, each func(api.PullEntry) error) (api.PullEnd, error)
 	Ack(ctx context.Context, device uuid.UUID, cursor int64) (api.AckResponse, error)
 	Capabilities(ctx context.Context) (api.Capabilities, error)
 	Devices(ctx context.Context) ([]api.Device, error)

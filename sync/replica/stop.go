@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"forg/sync/api"
+	"forg/sync/client"
 )
 
 // Stop is why syncing has stopped until the user or a new version does something.
@@ -59,6 +59,9 @@ func (r *Replica) Resume(ctx context.Context) error {
 // stop writes a Stop down, so that nobody tries again by himself, and gives it back.
 func (r *Replica) stop(ctx context.Context, code api.Code, format string, args ...any) error {
 	s := &Stop{Code: code, Detail: fmt.Sprintf(format, args...), Since: r.opt.Now(), Version: r.opt.Version}
+	if code == api.CodeUnauthenticated {
+		return s // the next login mends it, whoever sees to that
+	}
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -67,27 +70,6 @@ func (r *Replica) stop(ctx context.Context, code api.Code, format string, args .
 		return errors.Join(s, err)
 	}
 	return s
-}
-
-// what a failure of the server asks for, as the table in PROTOCOL.md has it.
-type verdict int
-
-const (
-	again verdict = iota // after a while
-	halt                 // until somebody does something
-	gone                 // the context has ended
-)
-
-func judge(ctx context.Context, err error) (verdict, *api.Problem) {
-	if ctx.Err() != nil {
-		return gone, nil
-	}
-	p, ok := errors.AsType[*api.Problem](err)
-	switch {
-	case !ok, p.Status >= 500, p.Status == 429, p.Status == 408:
-		return again, p
-	}
-	return halt, p
 }
 
 // advice is what to do about an answer that stops syncing.
@@ -106,58 +88,39 @@ func advice(p *api.Problem) string {
 	case api.CodeProtocol:
 		return fmt.Sprintf("the server does not speak %s: one of the two is too old", api.Protocol)
 	}
-	return "the server does not take what this forg sends: " + p.Error()
+	return p.Error()
 }
 
-// Backoff gives times to wait between tries: random ones between 0 and a bound that doubles from 1 s to 15 min.
-type Backoff struct{ n int }
-
-// Next is how long to wait now; least is what the server asked for.
-func (b *Backoff) Next(least time.Duration) time.Duration {
-	most := 15 * time.Minute
-	if b.n < 10 {
-		most = min(most, time.Second<<b.n)
-	}
-	b.n++
-	return max(least, rand.N(most))
-}
-
-// Reset begins anew, after a success.
-func (b *Backoff) Reset() { b.n = 0 }
-
-// try asks the server, again and again while its failure may pass and patience lasts. What it gives back is the answer, a
-// *api.Problem that the caller has to understand, a *Stop, or the error that did not pass.
-func (r *Replica) try(ctx context.Context, patience *time.Duration, understands func(*api.Problem) bool, ask func() error) error {
-	var wait Backoff
+// try asks the server, again and again while its failure may pass and patience lasts. What it gives back is the answer, an
+// error that the caller understands, a *Stop, or the failure that did not pass.
+func (r *Replica) try(ctx context.Context, patience *time.Duration, understands func(api.Then) bool, ask func() error) error {
+	var pause client.Backoff
 	for {
 		err := ask()
-		if err == nil {
-			return nil
-		}
-		if errors.Is(err, errLocal) {
+		if err == nil || errors.Is(err, errLocal) {
 			return err
 		}
-		v, p := judge(ctx, err)
-		if p != nil && understands != nil && understands(p) {
-			return err
-		}
-		switch v {
-		case gone:
+		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
-		case halt:
-			if p.Code == api.CodeInvalid || p.Code == api.CodeMalformed {
-				return r.stop(ctx, p.Code, "%s", "the server does not take what this forg sends, which is a bug: "+p.Error())
-			}
+		}
+		next := client.ThenOf(err)
+		p, _ := errors.AsType[*api.Problem](err)
+		switch {
+		case understands != nil && understands(next):
+			return err
+		case p != nil && !answered(err):
+			return r.stop(ctx, CodeServer, "the server gives an entry that is wrong: %v", err)
+		case next == api.AgainLater:
+			return r.stop(ctx, p.Code, "%s", advice(p))
+		case next == api.Again:
+		case p == nil:
+			return r.stop(ctx, api.CodeUnauthenticated, "%v", err)
+		case p.Bug():
+			return r.stop(ctx, p.Code, "the server does not take what this forg sends, which is a bug: %v", err)
+		default:
 			return r.stop(ctx, p.Code, "%s", advice(p))
 		}
-		if p != nil && p.Code == api.CodeStorageFull {
-			return r.stop(ctx, p.Code, "%s", advice(p))
-		}
-		var least time.Duration
-		if p != nil {
-			least = time.Duration(p.RetryAfter) * time.Second
-		}
-		d := wait.Next(least)
+		d := pause.Next(err)
 		if d >= *patience {
 			return err
 		}
@@ -168,3 +131,12 @@ func (r *Replica) try(ctx context.Context, patience *time.Duration, understands 
 		}
 	}
 }
+
+// answered reports whether an error is what the server answered, and not what is wrong with an answer.
+func answered(err error) bool {
+	_, ok := errors.AsType[*client.Error](err)
+	return ok
+}
+
+// then makes what try understands of one word.
+func then(t api.Then) func(api.Then) bool { return func(x api.Then) bool { return x == t } }
