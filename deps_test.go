@@ -138,7 +138,7 @@ var policy = map[string]struct {
 		forg:    []string{"forg/internal/pgtest", "forg/sync/api"}, // the suite serve
 		outside: []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/tsenart/vegeta/v12", "golang.org/x/crypto/bcrypt"},
 	},
-	"forg/internal/simnet": {},                                                                // for tests
+	"forg/internal/simnet": {},                                             // for tests
 	"forg/internal/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
 	"forg/docs/generate":   {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }
