@@ -292,6 +292,9 @@ func (a *app) sayPushed(p *replica.Pushed, s *synced) {
 	if a.json {
 		return
 	}
+	if p.Entries == 0 && p.NewEpoch != "" {
+		return
+	}
 	if p.Entries == 0 {
 		a.say("Nothing to send: %s has all %s of this device.", show(s.acc.Server()), eventsText(p.Acked))
 	} else {
