@@ -73,8 +73,8 @@ func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (Pulled,
 	}
 	err = r.try(ctx, &patience, nil, func() error {
 		_, err := s.Ack(ctx, device, cursor)
-		if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeNotFound {
-			return nil // a device that has never pushed has no place where its cursor could be kept, and needs none
+		if p, ok := errors.AsType[*api.Problem](err); ok && (p.Code == api.CodeNotFound || p.Code == api.CodeForbidden) {
+			return nil // a device that never pushes has no place where its cursor could be kept, and needs none
 		}
 		return err
 	})
