@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
-	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/client"
 )
@@ -123,15 +122,7 @@ func (a *app) hasKeyring() bool {
 
 // journalDevice is the id by which a server knows this journal. A journal that does not exist is made.
 func (a *app) journalDevice(ctx context.Context) (uuid.UUID, error) {
-	path, err := a.journalPath()
-	if err != nil {
-		return uuid.Nil, err
-	}
-	// One that was carried to another machine gets a new id when it is opened for writing.
-	j, err := journal.Open(ctx, path, journal.Options{Now: a.now})
-	if errors.Is(err, journal.ErrLocked) { // whoever holds it has opened it for writing
-		j, err = journal.Open(ctx, path, journal.Options{ReadOnly: true, Now: a.now})
-	}
+	j, err := a.syncJournal(ctx)
 	if err != nil {
 		return uuid.Nil, err
 	}
@@ -141,7 +132,7 @@ func (a *app) journalDevice(ctx context.Context) (uuid.UUID, error) {
 		return uuid.Nil, err
 	}
 	if len(all) == 0 {
-		return uuid.Nil, fmt.Errorf("the journal %s has no device yet", show(path))
+		return uuid.Nil, fmt.Errorf("the journal %s has no device yet", show(j.Path()))
 	}
 	return all[len(all)-1].Device, nil
 }
@@ -153,6 +144,9 @@ func (a *app) serverTrouble(err error) error {
 	}
 	var exit *exitError
 	if errors.As(err, &exit) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if _, told := errors.AsType[*advised](err); told {
 		return err
 	}
 	hint := ""
@@ -193,5 +187,14 @@ func (a *app) serverTrouble(err error) error {
 	if hint == "" {
 		return err
 	}
-	return fmt.Errorf("%w; %s", err, hint)
+	return &advised{err, hint}
 }
+
+// advised is an error with what a person can do about it.
+type advised struct {
+	error
+	hint string
+}
+
+func (e *advised) Error() string { return e.error.Error() + "; " + e.hint }
+func (e *advised) Unwrap() error { return e.error }
