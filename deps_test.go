@@ -22,7 +22,8 @@ var policy = map[string]struct {
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
 		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
-			"forg/sync/api", "forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // all but with the tag noserver
+			"forg/sync/api", "forg/sync/client", "forg/sync/replica",
+			"forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // but with the tag noserver
 		outside: []string{
 			"github.com/google/uuid",                                                               // ids of the operator's commands
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
@@ -99,10 +100,23 @@ var policy = map[string]struct {
 		outside: []string{"github.com/google/uuid", "github.com/klauspost/compress/zstd"},
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "math/rand", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
 	},
+	"forg/sync/client": {
+		forg: []string{"forg/journal", "forg/sync/api"}, // of the journal its lock of files
+		outside: []string{
+			"github.com/zalando/go-keyring", // Secret Service, Keychain, Credential Manager
+			"github.com/klauspost/compress/zstd", "github.com/google/uuid",
+		},
+		not: []string{"database/sql", "flag", "log", "log/slog", "os/exec", "os/signal"}, // never prints; speaks to one server
+	},
 	"forg/sync/feed": {
 		forg:    []string{"forg/journal", "forg/sync/api"},
 		outside: []string{"github.com/google/uuid"},
 		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal"}, offline...), // sends nothing
+	},
+	"forg/sync/replica": {
+		forg:    []string{"forg/journal", "forg/sync/api", "forg/sync/client", "forg/sync/feed"},
+		outside: []string{"github.com/google/uuid", "modernc.org/sqlite"},
+		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // the client knows HTTP
 	},
 	"forg/sync/server/auth": {
 		outside: []string{"github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "golang.org/x/crypto"},
@@ -126,6 +140,7 @@ var policy = map[string]struct {
 		forg:    []string{"forg/sync/server/pgtest", "forg/sync/api"}, // the suite serve
 		outside: []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/tsenart/vegeta/v12", "golang.org/x/crypto/bcrypt"},
 	},
+	"forg/internal/simnet":    {},                                             // for tests
 	"forg/sync/server/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
 	"forg/docs/generate":      {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }
@@ -134,8 +149,9 @@ var policy = map[string]struct {
 var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
 
 // testsToo may be imported by tests besides what their package may.
-var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/prometheus/client_model",
-	"github.com/prometheus/common", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
+var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
+	"github.com/prometheus/client_model", "github.com/prometheus/common", // the reader of what /metrics writes
+	"go.uber.org/goleak", // goroutines that nobody ended
 	"pgregory.net/rapid"}
 
 func TestDependencies(t *testing.T) {

@@ -84,6 +84,15 @@ func Main() int {
 	return a.main(os.Args[1:])
 }
 
+// screen is the terminal of the conversation, for what asks it how wide it is: a bar, a review. Where there is none it is
+// standard error.
+func (a *app) screen() io.Writer {
+	if p, ok := a.err.(*pipe); ok && a.errTTY {
+		return p.w
+	}
+	return a.err
+}
+
 // pipe is a stream whose reader may go away: from then on it swallows what is written.
 type pipe struct {
 	w      io.Writer
@@ -208,7 +217,8 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 	})
 	a.registerGlobal(c.PersistentFlags())
 	c.AddCommand(a.organizeCmd(), a.applyCmd(), a.undoCmd(), a.redoCmd(), a.historyCmd(), a.showCmd(), a.whereCmd(), a.dupesCmd(), a.scanCmd(),
-		a.rulesCmd(), a.watchCmd(), a.scheduleCmd(), a.serveCmd(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
+		a.rulesCmd(), a.watchCmd(), a.scheduleCmd(), a.signupCmd(), a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.accountCmd(), a.devicesCmd(), a.apiKeysCmd(), a.syncCmd(),
+		a.serveCmd(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
 	c.InitDefaultHelpCmd()
 	for _, h := range c.Commands() {
 		if h.Name() == "help" {

@@ -5,7 +5,6 @@ package cmd
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"forg/organizer"
 	"forg/sync/api"
@@ -25,12 +23,6 @@ import (
 	"forg/sync/server/auth"
 	"forg/sync/server/store"
 )
-
-func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.out)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
 
 // printList prints what there is of something: a row of words each, or with --json all of it under its name.
 func (a *app) printList(name string, rows [][]string, all []map[string]any) error {
@@ -42,17 +34,6 @@ func (a *app) printList(name string, rows [][]string, all []map[string]any) erro
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
-}
-
-// typedPassword asks for a password without showing it.
-func (a *app) typedPassword() (string, error) {
-	fmt.Fprint(a.err, "Password: ")
-	b, err := term.ReadPassword(int(os.Stdin.Fd()))
-	fmt.Fprintln(a.err)
-	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
-	}
-	return string(b), nil
 }
 
 // tiers are what a user can have subscribed to.
@@ -159,7 +140,7 @@ func (a *app) newPassword(ctx context.Context, email string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	password, err := a.readPassword()
+	password, err := a.readPassword(ctx)
 	if err != nil {
 		return "", err
 	}

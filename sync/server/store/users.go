@@ -253,7 +253,7 @@ func (s *Store) Export(ctx context.Context, id uuid.UUID, emit func(what string,
 	if err := exportPages(ctx, "audit", func(p Page) ([]AuditEvent, string, error) { return s.AuditTrail(ctx, id, p) }, emit); err != nil {
 		return err
 	}
-	_, _, err = s.pull(ctx, id, PullFrom{}, true, func(e *api.PullEntry) error { return emit("entry", *e) })
+	_, _, err = s.Pull(ctx, id, PullFrom{}, func(e *api.PullEntry) error { return emit("entry", *e) })
 	return err
 }
 
