@@ -139,7 +139,7 @@ var policy = map[string]struct {
 		forg:    []string{"forg/sync/server/pgtest", "forg/sync/api"}, // the suite serve
 		outside: []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/tsenart/vegeta/v12", "golang.org/x/crypto/bcrypt"},
 	},
-	"forg/internal/simnet":    {},                                             // for tests
+	"forg/sync/simnet":        {},                                             // for tests
 	"forg/sync/server/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
 	"forg/docs/generate":      {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }
