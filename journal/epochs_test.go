@@ -114,6 +114,7 @@ func TestRecall(t *testing.T) {
 		t.Error(got)
 	}
 }
+
 // TestNewEpochs: a new epoch is of the same device or, if that is wanted, of a new one; both last, and the journal is as right
 // as before.
 func TestNewEpochs(t *testing.T) {
