@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -92,7 +93,7 @@ func (r *KeyRequest) Check() error {
 // SealedBy is the key that an entry is sealed with, "" if it is readable. So is one that is sealed in part when it tells
 // more than it may beside that.
 func (e *Entry) SealedBy() string {
-	if e.KeyID != "" || !e.understood() {
+	if e.KeyID != "" || !e.SealsInPart() {
 		return e.KeyID
 	}
 	b, err := e.open(maxBody)
@@ -104,6 +105,16 @@ func (e *Entry) SealedBy() string {
 		return ""
 	}
 	return s.KeyID
+}
+
+// SealsInPart reports whether a server is to understand a part of the entry when the rest is sealed, since it shows how an
+// operation stands. Other entries are sealed whole.
+func (e *Entry) SealsInPart() bool {
+	switch e.Kind {
+	case KindStarted, KindFinished, KindRollback, KindRedact, KindVoid:
+		return e.understood()
+	}
+	return false
 }
 
 // sealedPart is what is sealed of a body, and whether what is readable of it tells of no file, folder or device.
@@ -124,7 +135,7 @@ func sealedPart(b Body) (s *Sealed, bare bool) {
 }
 
 // Public is what a server is to understand of a body that is sealed as s: a copy without what tells of files, folders or
-// devices. nil: nothing; the body is to be sealed whole.
+// devices; nil for one that is sealed whole.
 func Public(b Body, s *Sealed) Body {
 	switch b := b.(type) {
 	case *Started:
@@ -146,8 +157,11 @@ func Public(b Body, s *Sealed) Body {
 // SealedPart is what is sealed of an entry of which a server understands the rest; nil if there is none, and of an entry
 // that is readable, sealed whole or redacted.
 func (e *Entry) SealedPart() (*Sealed, error) {
+	if !e.SealsInPart() {
+		return nil, nil
+	}
 	b, err := e.open(maxBody)
-	if err != nil || b == nil {
+	if err != nil {
 		return nil, err
 	}
 	s, _ := sealedPart(b)
@@ -162,11 +176,7 @@ func MustBeSealed(entries []Entry, at int, keys []string) error {
 	for i := range entries {
 		e := &entries[i]
 		id := e.SealedBy()
-		known := false
-		for _, k := range keys {
-			known = known || k == id
-		}
-		c.at("entries[%d]", at+i).need("key_id", known, "%s", map[bool]string{
+		c.at("entries[%d]", at+i).need("key_id", slices.Contains(keys, id), "%s", map[bool]string{
 			true: "is missing: the account is encrypted, and the entry is readable", false: "is none of the account's keys"}[id == ""])
 		if c.full() {
 			break
