@@ -23,6 +23,10 @@ type Hasher struct{ secret [32]byte }
 // NewHasher makes a hasher of a device's secret.
 func NewHasher(secret [32]byte) *Hasher { return &Hasher{secret} }
 
+// maxHashed is what the body of an entry may have grown to, in bytes: hashes are longer than most names, and cannot be
+// compressed. A server takes somewhat more.
+const maxHashed = 900 << 10
+
 // nameSize is the length of a hashed name in letters: 80 bits, so that two names will not meet.
 const nameSize = 16
 
@@ -123,7 +127,11 @@ func (h *Hasher) Seal(_, _ uuid.UUID, e api.Entry) (api.Entry, error) {
 	default:
 		op, body = uuid.Nil, &api.Void{}
 	}
-	return api.NewEntry(e.Seq, e.ID, op, e.TSClient, body)
+	out, err := api.NewEntry(e.Seq, e.ID, op, e.TSClient, body)
+	if err != nil || len(out.Body) > maxHashed { // as with whatever an entry has no room for
+		return api.NewEntry(e.Seq, e.ID, uuid.Nil, e.TSClient, &api.Void{})
+	}
+	return out, nil
 }
 
 func (h *Hasher) record(r *api.FileRecord) api.FileRecord {

@@ -1,6 +1,6 @@
 // Package seal keeps what a device's history says from the server that stores it: it seals the entries of a log with a key
-// that only the account's devices hold, or replaces names by hashes. It is pure; where keys lie and how they travel is for
-// others.
+// that only the account's devices hold, or replaces names by hashes. It speaks to nobody, and knows no file but the one
+// that a device keeps its keys in.
 //
 // A sealed entry is its body under XChaCha20-Poly1305, with everything else that the entry says as associated data: an entry
 // that was changed, or moved to another place, log or account, cannot be opened. What is sealed is compressed first and
