@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"forg/internal/pgtest"
+	"forg/sync/api"
 )
 
 func onEmptyPostgres(t testing.TB) testStore {
