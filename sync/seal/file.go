@@ -82,6 +82,17 @@ func (f *File) Put(k *Keys) error {
 	return nil
 }
 
+// Remove forgets the keys of an account.
+func (f *File) Remove(account uuid.UUID) error {
+	before := f.accounts
+	f.accounts = slices.DeleteFunc(slices.Clone(f.accounts), func(o *Keys) bool { return o.Account == account })
+	if err := f.save(); err != nil {
+		f.accounts = before
+		return err
+	}
+	return nil
+}
+
 // Hasher is this device's; its secret is made when it is first needed and stays, so that names keep their hashes.
 func (f *File) Hasher() (*Hasher, error) {
 	if f.names == nil {
