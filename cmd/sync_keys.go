@@ -670,7 +670,9 @@ shut out ("forg devices revoke") or are named. What is sealed from now on those 
 they still can. Commands that wait for your devices are no longer accepted by them: give them again.`, exitServerText),
 		Example: "  forg devices revoke laptop && forg sync key rotate\n  forg sync key rotate --without laptop",
 		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return a.serverTrouble(a.keyRotate(c.Context(), &f, without)) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.serverTrouble(a.keyRotate(c.Context(), &f, without))
+		},
 	}
 	f.register(c.Flags())
 	c.Flags().StringSliceVar(&without, "without", nil, "a `device` that is not to get the new key: name, id or beginning of the id")
