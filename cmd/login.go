@@ -196,11 +196,8 @@ func (a *app) signup(ctx context.Context, f *loginFlags, email, name string) err
 	var password string
 	if f.stdin {
 		password, err = a.passwordLine()
-	} else if password, err = a.typedPassword(ctx, "A new password, 8 characters at least: "); err == nil {
-		var again string
-		if again, err = a.typedPassword(ctx, "Again: "); err == nil && again != password {
-			return errors.New("the two passwords differ; nothing was done")
-		}
+	} else {
+		password, err = a.newTypedPassword(ctx)
 	}
 	if err != nil {
 		return err

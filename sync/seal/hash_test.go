@@ -33,12 +33,16 @@ func TestHasher(t *testing.T) {
 			t.Errorf("%s: it comes back otherwise", e.Kind)
 		}
 	}
-	b := must(must(h.Seal(device, epoch, story(t)[1]))(t).Decode())(t).(api.Files)
+	read := func(i int) api.Body {
+		s := must(h.Seal(device, epoch, story(t)[i]))(t)
+		return must(s.Decode())(t)
+	}
+	b := read(1).(api.Files)
 	if b[0].Size != 90000 || b[0].Action != "rename" || b[0].MovedAt.IsZero() || b[1].Error != "" || !strings.HasPrefix(b[1].ContentHash, "hmac-sha256:") {
 		t.Errorf("%+v", b)
 	}
 	// The same name has the same hash, wherever it is met, and another name has another.
-	root := must(must(h.Seal(device, epoch, story(t)[0]))(t).Decode())(t).(*api.Started)
+	root := read(0).(*api.Started)
 	if root.Planned != 2 || root.Kind != "organize" || root.CommandID != command || root.Command != "" {
 		t.Errorf("%+v", root)
 	}
