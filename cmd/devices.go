@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"forg/sync/api"
-	"forg/sync/client"
 )
 
 func (a *app) devicesCmd() *cobra.Command {
