@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -66,11 +67,12 @@ func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device
 	// Whoever shares a log with another copy of the journal begins anew once; twice in one push means that the other one is
 	// at it this very moment, and then it is the user who has to do something.
 	learned, begun := false, false
-	for {
+	for first := Reason(""); ; {
 		reason, err := r.pushEpoch(ctx, s, j, device, limits, &patience, &out)
 		if err != nil || reason == "" {
 			return out, err
 		}
+		first = cmp.Or(first, reason)
 		if reason != ReasonRestored && !learned {
 			// What was written down here may be older than both the journal and the server, or have made an entry anew that was
 			// sent already: then the server's log is this journal's, event for event, and it is learned again.
@@ -84,7 +86,7 @@ func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device
 			return out, r.stop(ctx, api.CodeFork, "another copy of this journal syncs as the same device at this very moment; log in there anew, or stop it, then run \"forg sync\"")
 		}
 		begun = true
-		if err := r.begin(ctx, j, reason, &out); err != nil {
+		if err := r.begin(ctx, j, first, &out); err != nil {
 			return out, err
 		}
 	}
