@@ -103,8 +103,8 @@ func (a *app) accountExportCmd() *cobra.Command {
 	var f serverFlags
 	c := &cobra.Command{
 		Use: "export [FILE]", Short: "Take out everything that the server keeps of you", Annotations: ofSync,
-		Long: help(`Writes everything that the server keeps of the account to FILE, or to standard output: lines of JSON, each with a type and
-data, the last of type "end". A file that exists is not replaced.`, exitServerText),
+		Long: help(`Writes everything that the server keeps of the account to FILE, or to standard output: lines of JSON, each with a type
+and data, the last of type "end". A file that exists is not replaced.`, exitServerText),
 		Example: "  forg account export account.ndjson\n  forg account export | zstd > account.ndjson.zst",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, words []string) error {

@@ -140,7 +140,8 @@ func encode(raw []byte, encoding string) ([]byte, error) {
 		if _, err := z.Write(raw); err != nil {
 			return nil, err
 		}
-		return b.Bytes(), z.Close()
+		err := z.Close() // writes what is left
+		return b.Bytes(), err
 	}
 	return raw, nil
 }
