@@ -30,8 +30,12 @@ type syncFlags struct {
 
 func (f *syncFlags) register(c *cobra.Command) {
 	f.serverFlags.register(c.Flags())
-	choiceVar(c.Flags(), &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
 	c.Flags().DurationVar(&f.wait, "wait", time.Minute, "bear failures that may pass for this `time`, trying again in between")
+}
+
+// registerPaths adds what only those need that send or open.
+func (f *syncFlags) registerPaths(c *cobra.Command) {
+	choiceVar(c.Flags(), &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
 }
 
 const exitSyncText = exitHead + "  3    done, but something is wrong with the history of another device\n  4    another forg syncs, or is at work on this journal\n  130  interrupted; 143 when terminated"
@@ -59,6 +63,7 @@ Nothing else in forg waits for this, or needs it. It may be interrupted at any m
 		},
 	}
 	both.register(c)
+	both.registerPaths(c)
 	var again bool
 	push := &cobra.Command{
 		Use: "push", Short: "Send what this journal has recorded", Annotations: ofSync,
@@ -71,6 +76,7 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	out.register(push)
+	out.registerPaths(push)
 	push.Flags().BoolVar(&again, "again", false, "send everything once more, from the beginning")
 	pull := &cobra.Command{
 		Use: "pull", Short: "Bring what your other devices have done", Annotations: ofSync,
@@ -82,6 +88,7 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	in.register(pull)
+	in.registerPaths(pull)
 	c.AddCommand(push, pull, a.syncStatusCmd(), a.syncForgetCmd(), a.syncKeyCmd())
 	return c
 }
@@ -364,6 +371,7 @@ Other devices erase when they sync next. Without a connection it is noted in the
 		},
 	}
 	f.register(c)
+	f.registerPaths(c)
 	c.Flags().BoolVar(&all, "all", false, "everything that this device has sent so far")
 	c.Flags().BoolVar(&local, "later", false, "note it in the journal and leave it to the next sync to send")
 	return c

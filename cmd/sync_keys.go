@@ -144,6 +144,7 @@ func (r *keyring) current(ctx context.Context) error {
 	if waited || r.keys.Name(r.device) == "" { // the others are told how it is called, and the server no more than it has to know
 		r.introduce(ctx)
 	}
+	r.acc.names = namesOf(r.keys)
 	return nil
 }
 
@@ -235,20 +236,25 @@ func (acc *account) Devices(ctx context.Context) ([]api.Device, error) {
 
 // deviceNames are the names of the account's devices that the server does not know, as far as this device has been told.
 func (a *app) deviceNames(user uuid.UUID) map[uuid.UUID]string {
-	names := map[uuid.UUID]string{}
 	path, err := a.keysPath()
 	if err != nil {
-		return names
+		return nil
 	}
 	f, err := seal.Load(path)
 	if err != nil {
-		return names
+		return nil // whoever needs the keys is told
 	}
-	if k := f.Keys(user); k != nil {
-		for _, m := range k.Members() {
-			if m.Name != "" {
-				names[m.Device] = m.Name
-			}
+	return namesOf(f.Keys(user))
+}
+
+func namesOf(k *seal.Keys) map[uuid.UUID]string {
+	if k == nil {
+		return nil
+	}
+	names := map[uuid.UUID]string{}
+	for _, m := range k.Members() {
+		if m.Name != "" {
+			names[m.Device] = m.Name
 		}
 	}
 	return names
@@ -353,7 +359,7 @@ func (a *app) showKeys(ctx context.Context, f *serverFlags) error {
 	if trouble != nil {
 		return trouble
 	}
-	a.say("The account is encrypted with key %s; %s had it.", a.paint(bold, r.keys.ID()), map[bool]string{true: "no other key", false: fmt.Sprintf("%d others", r.keys.Held()-1)}[r.keys.Held() == 1])
+	a.say("The account is encrypted with key %s. These devices have it:", a.paint(bold, r.keys.ID()))
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	for _, m := range members {
 		this := ""
@@ -462,8 +468,8 @@ func (a *app) keyRequestCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "request", Short: "Ask for the keys on a new device", Annotations: ofSync,
 		Long: help(`Makes a pairing code. Type it on a device that has the keys ("forg sync key approve CODE"); the next "forg sync" here
-then finds them. The code proves to each of the two devices that it deals with the other one, and not with the server. It
-is good for this once.`, exitServerText),
+then finds them. The code proves to each of the two devices that it deals with the other one, and not with the server.
+It is good for this once.`, exitServerText),
 		Example: "  forg sync key request",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return a.serverTrouble(a.keyRequest(c.Context(), &f)) },
@@ -707,8 +713,8 @@ func (a *app) keyRotateCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "rotate", Short: "Change the key, as after a device was lost", Annotations: ofSync,
 		Long: help(`Makes a new key and a new recovery key, and gives them to the devices that have the old one, except for those that were
-shut out ("forg devices revoke") or are named. What is sealed from now on those cannot read; what they could read before,
-they still can. Commands that wait for your devices are no longer accepted by them: give them again.`, exitServerText),
+shut out ("forg devices revoke") or are named. What is sealed from now on those cannot read; what they could read
+before, they still can. Commands that wait for your devices are no longer accepted by them: give them again.`, exitServerText),
 		Example: "  forg devices revoke laptop && forg sync key rotate\n  forg sync key rotate --without laptop",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
