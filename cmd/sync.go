@@ -305,12 +305,13 @@ func (a *app) sayPushed(p *replica.Pushed, s *synced) {
 	if a.json {
 		return
 	}
-	if p.Entries == 0 && p.NewEpoch != "" {
-		return
-	}
-	if p.Entries == 0 {
+	switch {
+	case p.Entries == 0 && p.NewEpoch != "":
+	case p.Entries == 0 && p.Acked == 0:
+		a.say("Nothing to send: nothing has been recorded here yet.")
+	case p.Entries == 0:
 		a.say("Nothing to send: %s has all %s of this device.", show(s.acc.Server()), eventsText(p.Acked))
-	} else {
+	default:
 		a.say("Sent %s; %s has all %s of this device.", eventsText(int64(p.Entries)), show(s.acc.Server()), humanize.Comma(p.Acked))
 	}
 }

@@ -135,6 +135,11 @@ CREATE INDEX entries_sealed ON entries (n) WHERE key_id <> '' AND body IS NOT NU
 // Open opens the file for syncing, makes it (mode 0600) where it is not there, and takes its lock: journal.ErrLocked if
 // another process syncs. What cannot be used is replaced: it is a copy of what others have. ErrNewer.
 func Open(ctx context.Context, opt Options) (*Replica, error) {
+	path, err := filepath.Abs(opt.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", opt.Path, err)
+	}
+	opt.Path = path
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
@@ -255,6 +260,10 @@ func (r *Replica) check(ctx context.Context) (version, tables int, err error) {
 
 // OpenReadOnly opens the file to look at it: it takes no lock and waits for nobody. fs.ErrNotExist: nothing was synced here.
 func OpenReadOnly(ctx context.Context, path string) (*Replica, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
 		return nil, fmt.Errorf("open %s: %w", path, fs.ErrNotExist)
 	}
