@@ -36,6 +36,7 @@ type keyring struct {
 	wait   time.Duration // how long failures that may pass are borne
 	file   *seal.File
 	keys   *seal.Keys // nil: none, and none asked for
+	stale  bool       // they are of before the journal was made anew, or of the machine that this one was copied from
 	state  api.KeyState
 }
 
@@ -80,9 +81,7 @@ func (a *app) keyring(ctx context.Context, acc *account, wait time.Duration) (*k
 // look takes what the server has, and what this device has written down.
 func (r *keyring) look(ctx context.Context) error {
 	r.keys = r.file.Keys(r.user)
-	if r.keys != nil && r.keys.Device != r.device {
-		r.keys = nil // of before the journal was made anew, or of the machine that this one was copied from
-	}
+	r.stale = r.keys != nil && r.keys.Device != r.device
 	err := r.patiently(ctx, func() (err error) {
 		r.state, err = r.acc.Keys(ctx)
 		return err
@@ -123,8 +122,12 @@ func (r *keyring) encrypted() bool { return len(r.state.Keys) > 0 }
 // current brings the keys of this device up to date. The error says what a person has to do.
 func (r *keyring) current(ctx context.Context) error {
 	switch {
-	case !r.encrypted() && (r.keys == nil || r.keys.Held() == 0):
+	case !r.encrypted() && r.keys == nil:
 		return fmt.Errorf("%w; encrypt it with: forg sync key init", seal.ErrNoKeys)
+	case !r.encrypted() && r.keys.Held() == 0:
+		return errors.New("this device waits for the keys of the account, and now the server says that it is not encrypted: nothing was sent. Look at \"forg sync key\" on your other devices")
+	case r.stale:
+		return errors.New("the keys on this machine are another device's: the journal was made anew, or carried here; ask for keys with: forg sync key request (or, with the recovery key: forg sync key recover)")
 	case r.keys == nil:
 		return errors.New("the account is encrypted, and this device does not have its keys; ask for them with: forg sync key request (or, with the recovery key: forg sync key recover)")
 	}
@@ -196,11 +199,11 @@ func (a *app) sealing(ctx context.Context, acc *account, mode string, wait time.
 	if err != nil {
 		return nil, err
 	}
-	held := r.keys != nil && r.keys.Held() > 0
+	known := r.keys != nil // to be encrypted: whatever the server says now
 	switch m := seal.Mode(mode); {
-	case (m == seal.Full || m == seal.Hashed) && (r.encrypted() || held):
+	case (m == seal.Full || m == seal.Hashed) && (r.encrypted() || known):
 		return nil, usage("sync.paths is %s, and the account is encrypted: nothing of it may leave your devices readable. Set sync.paths to encrypted, or remove it", m)
-	case m == seal.Encrypted || r.encrypted() || held:
+	case m == seal.Encrypted || r.encrypted() || known:
 		if err := r.current(ctx); err != nil {
 			return nil, err
 		}
@@ -317,11 +320,11 @@ func (a *app) showKeys(ctx context.Context, f *serverFlags) error {
 	if r.encrypted() && r.keys != nil {
 		trouble = r.current(ctx)
 	}
-	has := r.keys != nil && r.keys.Held() > 0
+	has := r.keys != nil && r.keys.Held() > 0 && !r.stale
 	code := ""
 	waiting := 0
 	var members []seal.Member
-	if r.keys != nil {
+	if r.keys != nil && !r.stale {
 		code, members = r.keys.Code(), r.keys.Members()
 	}
 	if has {
@@ -414,7 +417,7 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 		return err
 	}
 	if r.encrypted() {
-		if r.keys != nil && r.keys.Held() > 0 {
+		if r.keys != nil && r.keys.Held() > 0 && !r.stale {
 			return errors.New("the account is encrypted already; \"forg sync key\" shows how")
 		}
 		return errors.New("the account is encrypted already; ask for its keys with: forg sync key request")
@@ -428,7 +431,7 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 			return &exitError{exitFailed, errors.New("nothing was done")}
 		}
 	}
-	if r.keys == nil || r.keys.Held() == 0 { // else it was cut short
+	if r.keys == nil || r.keys.Held() == 0 || r.stale { // else it was cut short
 		if r.keys, err = seal.Create(r.user, r.device, acc.login.DeviceName); err != nil {
 			return err
 		}
@@ -490,14 +493,14 @@ func (a *app) keyRequest(ctx context.Context, f *serverFlags) error {
 	if !r.encrypted() {
 		return r.current(ctx)
 	}
-	if r.keys != nil {
+	if r.keys != nil && !r.stale {
 		if err := r.current(ctx); err == nil {
 			return errors.New("this device has the keys already")
 		} else if !errors.Is(err, seal.ErrWithdrawn) && !errors.Is(err, seal.ErrForeign) && r.keys.Held() > 0 {
 			return err
 		}
 	}
-	if r.keys == nil || r.keys.Code() == "" { // else the same code goes on being good
+	if r.keys == nil || r.stale || r.keys.Code() == "" { // else the same code goes on being good
 		if r.keys, err = seal.Ask(r.user, r.device); err != nil {
 			return err
 		}

@@ -129,6 +129,7 @@ CREATE TABLE entries (
 ) STRICT;
 CREATE INDEX entries_of_op ON entries (op) WHERE op IS NOT NULL;
 CREATE INDEX entries_told ON entries (n) WHERE kind IN ('op.started', 'op.finished', 'rollback.result', 'redact');
+CREATE INDEX entries_files ON entries (n) WHERE kind = 'files';
 CREATE INDEX entries_sealed ON entries (n) WHERE key_id <> '' AND body IS NOT NULL;
 `
 

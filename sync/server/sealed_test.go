@@ -20,7 +20,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"forg/internal/pgtest"
+	"forg/sync/server/pgtest"
 	"forg/sync/api"
 	"forg/sync/seal"
 )
