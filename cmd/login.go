@@ -261,7 +261,7 @@ func (a *app) logoutCmd() *cobra.Command {
 		Use: "logout", Short: "End the login of this device", Annotations: ofSync,
 		Long: help(`Ends the session at the server and forgets the tokens. They are forgotten too if the server cannot be reached: then
 the session there ends by itself, a week after it was used last. History stays, here and on the server.`,
-			exitHead+"  3    done, but the server could not be told\n  130  interrupted; 143 when terminated"),
+			exitHead+"  3    done, but the server could not be told, or the keyring not be asked\n  130  interrupted; 143 when terminated"),
 		Example: "  forg logout",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return a.logout(c.Context(), &f) },
@@ -294,8 +294,9 @@ func (a *app) logout(ctx context.Context, f *serverFlags) error {
 			told = nil // it had ended already
 		}
 	}
-	if err := s.Remove(context.WithoutCancel(ctx)); err != nil {
-		return err
+	left := s.Remove(context.WithoutCancel(ctx))
+	if left != nil && !errors.Is(left, client.ErrKeyring) {
+		return left
 	}
 	if a.json {
 		if err := a.printJSON(map[string]any{"logged_out": true, "server": l.Server, "server_told": told == nil}); err != nil {
@@ -306,6 +307,11 @@ func (a *app) logout(ctx context.Context, f *serverFlags) error {
 	}
 	if told != nil {
 		a.warn("The server could not be told: %v.\nThe session there ends by itself, a week after it was used last; \"forg devices revoke\" on another device ends it now.", told)
+	}
+	if left != nil {
+		a.warn("The tokens could not be removed: %v.", left)
+	}
+	if told != nil || left != nil {
 		return &exitError{code: exitPartial}
 	}
 	return nil
