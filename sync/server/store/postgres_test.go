@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"forg/sync/api"
 	"forg/sync/server/pgtest"
 )
 
