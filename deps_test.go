@@ -22,7 +22,7 @@ var policy = map[string]struct {
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
 		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
-			"forg/sync/api", "forg/sync/client", "forg/sync/replica",
+			"forg/sync/api", "forg/sync/client", "forg/sync/replica", "forg/sync/seal",
 			"forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // but with the tag noserver
 		outside: []string{
 			"github.com/google/uuid",                                                               // ids of the operator's commands
@@ -112,6 +112,11 @@ var policy = map[string]struct {
 		forg:    []string{"forg/journal", "forg/sync/api"},
 		outside: []string{"github.com/google/uuid"},
 		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal"}, offline...), // sends nothing
+	},
+	"forg/sync/seal": {
+		forg:    []string{"forg/sync/api"},
+		outside: []string{"filippo.io/age", "github.com/google/uuid", "golang.org/x/crypto"}, // wraps keys to devices; seals entries
+		not:     append([]string{"flag", "log", "log/slog", "math/rand", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/sync/replica": {
 		forg:    []string{"forg/journal", "forg/sync/api", "forg/sync/client", "forg/sync/feed"},
