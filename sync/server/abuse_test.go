@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"math"
 	"net"
@@ -204,9 +205,11 @@ func TestProtocolTable(t *testing.T) {
 		if is, _ := spec["x-scope"].(string); cmp.Or(is, "none") != scope {
 			t.Errorf("%s %s needs the scope %q, the table says %q", method, path, is, scope)
 		}
-		answers := slices.DeleteFunc(slices.Sorted(maps.Keys(spec["responses"].(map[string]any))), func(s string) bool { return slices.Contains(always, s) })
-		if want := slices.Sorted(slices.Values(numbers(row[4]))); !slices.Equal(answers, want) {
-			t.Errorf("%s %s answers %v, the table says %v", method, path, answers, want)
+		own := func(statuses iter.Seq[string]) []string { // but what any of them may answer
+			return slices.DeleteFunc(slices.Sorted(statuses), func(s string) bool { return slices.Contains(always, s) })
+		}
+		if is, want := own(maps.Keys(spec["responses"].(map[string]any))), own(slices.Values(numbers(row[4]))); !slices.Equal(is, want) {
+			t.Errorf("%s %s answers %v, the table says %v", method, path, is, want)
 		}
 	}
 }
