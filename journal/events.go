@@ -59,6 +59,8 @@ type Start struct {
 	Command string
 	Planned int64
 	Undoes  uuid.UUID // the operation that an undo or redo is about, or zero
+	// Asked is the command by which a server has asked for it, or zero.
+	Asked uuid.UUID
 }
 
 // Pruned is what an event tells of an operation that was forgotten.
@@ -67,7 +69,7 @@ type Pruned struct{}
 // Forgotten is what remains of an event once its operation was pruned.
 type Forgotten struct{}
 
-// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Pruned or Forgotten.
+// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Answer, Pruned or Forgotten.
 func (e *Event) Read() (any, error) {
 	if e.kind == evPruned {
 		return Pruned{}, nil
@@ -87,6 +89,9 @@ func (e *Event) Read() (any, error) {
 		if s.Undoes != "" {
 			out.Undoes, err = uuid.Parse(s.Undoes)
 		}
+		if s.CommandID != "" && err == nil {
+			out.Asked, err = uuid.Parse(s.CommandID)
+		}
 		v = out
 	case evFiles:
 		v, err = decodeSteps(e.body)
@@ -98,6 +103,10 @@ func (e *Event) Read() (any, error) {
 		var f Finish
 		err = json.Unmarshal(e.body, &f)
 		v = f
+	case evAnswered:
+		var a Answer
+		err = json.Unmarshal(e.body, &a)
+		v = a
 	default:
 		err = fmt.Errorf("kind %q is unknown", e.kind)
 	}

@@ -74,7 +74,7 @@ func body(ev *journal.Event) (api.Body, error) {
 	}
 	switch v := v.(type) {
 	case journal.Start:
-		s := &api.Started{Kind: v.Kind, Root: v.Root, Command: strings.ToValidUTF8(v.Command, "\ufffd"), Planned: v.Planned, RollbackOf: v.Undoes}
+		s := &api.Started{Kind: v.Kind, Root: v.Root, Command: strings.ToValidUTF8(v.Command, "\ufffd"), Planned: v.Planned, RollbackOf: v.Undoes, CommandID: v.Asked}
 		if !utf8.ValidString(v.Root) {
 			s.RootBytes = []byte(v.Root)
 		}
@@ -94,6 +94,9 @@ func body(ev *journal.Event) (api.Body, error) {
 	case journal.Finish:
 		return &api.Finished{Status: api.OperationStatus(v.Status), Processed: v.Moved, Skipped: v.Skipped, Failed: v.Failed,
 			Bytes: v.Bytes, RootStatus: api.OperationStatus(v.RootStatus)}, nil
+	case journal.Answer:
+		return &api.RollbackResult{CommandID: v.Command, RollbackOf: v.Undid, State: api.CommandState(v.State), Restored: v.Restored, Skipped: v.Skipped,
+			Failed: v.Failed, Error: cut(v.Error, maxMessage)}, nil
 	case journal.Pruned:
 		return &api.Redact{Reason: "pruned"}, nil
 	}
