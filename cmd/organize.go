@@ -178,6 +178,14 @@ type organizing struct {
 	into  string
 	ruled *rulesFile // the rules that decide, or nil
 	watch *watching  // of a forg that keeps running, else nil
+	asked *asked     // by a server, else nil
+}
+
+// asked is how a server has asked for something.
+type asked struct {
+	who      journal.Asked
+	begin    func(context.Context, *journal.Journal) error // once the journal is in our hands, before anything is looked at
+	progress func(total, files, bytes int64)
 }
 
 func (a *app) newOrganizing(paths []string, f *organizeFlags) (*organizing, error) {
@@ -250,6 +258,11 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		}
 		defer unlock()
 	}
+	if o.asked != nil {
+		if err := o.asked.begin(ctx, j); err != nil {
+			return err
+		}
+	}
 	bar := a.newProgress()
 	defer bar.done()
 	tree, err := o.scanTrees(ctx, roots, opt, bar)
@@ -300,7 +313,7 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 			return err
 		}
 	}
-	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-", watch: o.watch}
+	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-", watch: o.watch, asked: o.asked}
 	if look {
 		return report.planned()
 	}
@@ -309,11 +322,17 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		if len(plan.Moves) == 0 && len(plan.Prune) == 0 {
 			return report.idle()
 		}
+	}
+	if o.watch != nil || o.asked != nil {
 		var end func()
 		ctx, end = toTheEnd(ctx)
 		defer end()
 	}
-	return report.run(ctx, j, organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash, Exec: a.runProgram})
+	run := organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash, Exec: a.runProgram}
+	if o.asked != nil {
+		run.Asked = o.asked.who
+	}
+	return report.run(ctx, j, run)
 }
 
 // errTooMuch says that a plan was refused because it would move too much.
