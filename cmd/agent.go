@@ -19,7 +19,6 @@ import (
 	"forg/organizer"
 	"forg/sync/agent"
 	"forg/sync/api"
-	"forg/sync/client"
 )
 
 // agentFlags is what the command line of agent says besides how to organize.
@@ -64,13 +63,18 @@ Each command is carried out once, whatever crashes in between. "forg agent insta
 		RunE:        func(c *cobra.Command, _ []string) error { return a.agent(c.Context(), &f) },
 	}
 	f.register(c.Flags())
-	c.AddCommand(a.agentInstallCmd(), a.agentUninstallCmd(), a.agentStatusCmd(&f))
+	c.AddCommand(a.agentInstallCmd(), a.agentUninstallCmd(), a.agentStatusCmd())
 	return c
 }
 
 func (f *agentFlags) register(fl *pflag.FlagSet) {
 	f.organizeFlags.register(fl)
 	fl.Lookup("rules").Usage = "the rules of `file` organize, where a command names no others (default: the built-in categories)"
+	f.registerAllowed(fl)
+}
+
+// registerAllowed adds the flags that say what a server may ask for.
+func (f *agentFlags) registerAllowed(fl *pflag.FlagSet) {
 	fl.StringSliceVar(&f.allow, "allow", nil, "`kinds` of commands that may be carried out: rollback, organize")
 	fl.StringSliceVar(&f.folders, "folders", nil, "`name=dir`: a folder that commands may be about, and its name for the server")
 	fl.StringSliceVar(&f.sets, "rule-sets", nil, "`name=file`: rules that a command may ask for by name")
@@ -81,6 +85,11 @@ func (f *agentFlags) device(a *app) (*device, error) {
 	if _, err := f.options(); err != nil {
 		return nil, err
 	}
+	return f.offers(a)
+}
+
+// offers checks the part of them that says what a server may ask for.
+func (f *agentFlags) offers(a *app) (*device, error) {
 	for _, k := range f.allow {
 		if kinds := []string{string(api.CommandRollback), string(api.CommandOrganize)}; !slices.Contains(kinds, k) {
 			return nil, usage("--allow %q: it is one of %s%s", k, strings.Join(kinds, ", "), didYouMean(k, kinds))
@@ -161,13 +170,7 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 	if err != nil {
 		return err
 	}
-	opt := agent.Options{Server: s.client, Device: s.device, Do: d, Verify: s.verify, Sync: s.sync, Mark: func() string { return journalMark(path) }, Tell: a.tellAgent,
-		Problem: func(err error) *api.Problem {
-			if e, ok := errors.AsType[*client.Error](err); ok {
-				return &e.Problem
-			}
-			return nil
-		}}
+	opt := agent.Options{Server: s.client, Device: s.device, Do: d, Verify: s.verify, Sync: s.sync, Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
 	for _, k := range f.allow {
 		opt.Allow = append(opt.Allow, api.CommandKind(k))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"forg/sync/api"
+	"forg/sync/client"
 )
 
 // Server hands out commands and takes answers: a *client.Client.
@@ -60,10 +61,9 @@ type Options struct {
 	Device uuid.UUID // that the server knows the journal as
 	Do     Executor
 	Allow  []api.CommandKind // all others are refused
-	// Verify checks that a command was made by another device of an account with end-to-end encryption; nil without that.
+	// Verify checks that a command was made, and lately, by a device of an account with end-to-end encryption; nil without
+	// that.
 	Verify func(*api.Command) error
-	// Problem is what the server has answered if that is what err says, nil if there was no answer.
-	Problem func(err error) *api.Problem
 	// Sync pushes what the journal has and pulls what other devices have; nil if there is nothing of that.
 	Sync func(context.Context) error
 	// Mark is another text whenever the journal may have changed. It is asked every few seconds.
@@ -101,7 +101,6 @@ const (
 	pullEvery  = 5 * time.Minute  // how often is asked what other devices did, without a reason
 	patience   = 20 * time.Second // for telling how a command ended
 	lastWord   = 5 * time.Second  // the same when the agent is to stop
-	oldest     = 8 * 24 * time.Hour
 )
 
 // Stopped is the error of Run when the server has said something after which only a person can help: the device was shut
@@ -159,52 +158,47 @@ func (a *agent) worry(what string, err error) {
 }
 
 // hopeless reports whether err is an answer after which asking again is of no use.
-func (a *agent) hopeless(err error) bool {
-	p := a.Problem(err)
-	if p == nil {
+func hopeless(err error) bool {
+	if saysCode(err, api.CodeNotFound) { // a device that has not pushed yet
 		return false
 	}
-	switch p.Code {
-	case api.CodeNotFound: // a device that has not pushed yet, or a server that is being set up
-		return false
-	case api.CodeInvalid:
-		return true
-	}
-	switch p.Then() {
-	case api.Stop, api.Revoked, api.Speak:
+	switch client.ThenOf(err) {
+	case api.Stop, api.Revoked, api.Speak, api.Park:
 		return true
 	}
 	return false
 }
 
-// retryAfter is the least that the server has asked to wait.
-func (a *agent) retryAfter(err error) time.Duration {
-	if p := a.Problem(err); p != nil {
-		return time.Duration(p.RetryAfter) * time.Second
-	}
-	return 0
+func saysCode(err error, code api.Code) bool {
+	p, ok := errors.AsType[*api.Problem](err)
+	return ok && p.Code == code
+}
+
+// forgotten reports whether the server says that a command is not this device's any more.
+func forgotten(err error) bool {
+	return client.ThenOf(err) == api.ForgetIt || saysCode(err, api.CodeNotFound)
 }
 
 // commands is the one loop that fetches commands and carries them out, one after another.
 func (a *agent) commands(ctx context.Context) error {
-	var b backoff
+	var b client.Backoff
 	for {
 		began := time.Now()
 		all, err := a.Server.Commands(ctx, a.Device, wait)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil && a.hopeless(err) {
+		if err != nil && hopeless(err) {
 			return &Stopped{err}
 		}
 		a.worry("commands", err)
 		if err != nil {
-			if err := pause(ctx, b.next(a.retryAfter(err))); err != nil {
+			if err := pause(ctx, b.Next(err)); err != nil {
 				return err
 			}
 			continue
 		}
-		b = backoff{}
+		b.Reset()
 		busy := false
 		for i := range all {
 			if ctx.Err() != nil {
@@ -304,12 +298,7 @@ func (a *agent) allowed(c *api.Command) error {
 		return nil
 	}
 	if err := a.Verify(c); err != nil {
-		return Refusal("the command was not made by a device of this account")
-	}
-	// A server that keeps a good command back must not be able to bring it up when nobody thinks of it any more.
-	sec, nsec := c.OperationID.Time().UnixTime()
-	if age := time.Since(time.Unix(sec, nsec)); age > oldest {
-		return Refusal("the command is too old")
+		return Refusal("the command does not come from a device that has the account's keys, or it is too old")
 	}
 	return nil
 }
@@ -346,16 +335,16 @@ func (a *agent) answer(ctx context.Context, c *api.Command, answer Answer, why e
 func (a *agent) final(ctx context.Context, c *api.Command, answer Answer) bool {
 	u := api.CommandUpdate{Lease: c.Lease, State: answer.State, Result: &answer.Result}
 	until := time.Now().Add(patience)
-	var b backoff
+	var b client.Backoff
 	for {
 		err := a.word(ctx, c, u, nil)
 		if err == nil {
 			return true
 		}
-		if p := a.Problem(err); p != nil && p.Then() != api.Again {
+		if client.ThenOf(err) != api.Again {
 			return false
 		}
-		d := b.next(a.retryAfter(err))
+		d := b.Next(err)
 		if ctx.Err() != nil || time.Now().Add(d).After(until) || pause(ctx, d) != nil {
 			return false
 		}
@@ -407,16 +396,17 @@ func (w *work) begin(ctx context.Context) error {
 		return nil
 	}
 	var got api.CommandUpdated
-	var b backoff
+	var b client.Backoff
 	for until := time.Now().Add(patience); ; {
 		err := w.word(ctx, w.c, api.CommandUpdate{Lease: w.c.Lease, State: api.CommandRunning}, &got)
 		if err == nil {
 			break
 		}
-		d := b.next(w.retryAfter(err))
-		if p := w.Problem(err); p != nil && p.Then() == api.ForgetIt || p != nil && p.Code == api.CodeNotFound {
+		if forgotten(err) {
 			return &notOurs{nil}
-		} else if p != nil && p.Then() != api.Again || ctx.Err() != nil || time.Now().Add(d).After(until) || pause(ctx, d) != nil {
+		}
+		d := b.Next(err)
+		if client.ThenOf(err) != api.Again || ctx.Err() != nil || time.Now().Add(d).After(until) || pause(ctx, d) != nil {
 			return &notOurs{err} // it is handed out again
 		}
 	}
@@ -451,7 +441,7 @@ func (w *work) renew(ctx context.Context) {
 		var got api.CommandUpdated
 		err := w.word(ctx, w.c, api.CommandUpdate{Lease: w.c.Lease, State: api.CommandRunning, Progress: far}, &got)
 		if err != nil {
-			if p := w.Problem(err); p != nil && (p.Then() == api.ForgetIt || p.Code == api.CodeNotFound) {
+			if forgotten(err) {
 				w.lost = true // what has begun comes to its end: the log tells it
 				return
 			}
