@@ -86,7 +86,8 @@ type OperationRequest struct {
 	ID      uuid.UUID      `json:"id,omitzero" doc:"UUIDv7 of the new operation; the server makes one if absent."`
 	Kind    string         `json:"kind" doc:"organize."`
 	Target  Target         `json:"target"`
-	Options map[string]any `json:"options,omitempty"`
+	Options map[string]any `json:"options,omitempty" doc:"For a device: rules, the name of a rule set that it offers, and nothing else."`
+	MAC     []byte         `json:"mac,omitempty" doc:"Of an account with end-to-end encryption: over the command that the device gets. It needs the id."`
 }
 
 // RollbackRequest is the body, which may be absent, of POST /api/v1/operations/{id}/rollback.
@@ -94,6 +95,7 @@ type RollbackRequest struct {
 	_    struct{}  `json:"-" additionalProperties:"true"`
 	ID   uuid.UUID `json:"id,omitzero" doc:"UUIDv7 of the new operation; the server makes one if absent."`
 	Only string    `json:"only,omitempty" doc:"A glob: only files whose name matches."`
+	MAC  []byte    `json:"mac,omitempty" doc:"Of an account with end-to-end encryption: over the command that the device gets. It needs the id."`
 }
 
 // Page is one page of a list.

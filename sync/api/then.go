@@ -5,20 +5,20 @@ type Then uint8
 
 // What a client does. Syncing goes on in all cases but Stop and Revoked; none of them concerns what forg does with files.
 const (
-	Stop        Then = iota // tell, and sync no more until the user or a new version does something
-	Again                   // after a pause that grows; RetryAfter of the problem is a lower bound
-	AgainLater              // the same, but tell, and begin with a long pause
-	Tell                    // this one thing cannot be done; whoever asked for it is told why
-	LookAgain               // what was asked about has changed meanwhile
-	GoOn                    // push what follows AckedSeq of the problem
-	NewEpoch                // two write the same log: begin a new epoch, and tell
-	Revoked                 // stop, tell, and forget the credentials
-	ForgetIt                // the command is somebody else's; its result is in the log
-	FromZero                // drop what was pulled and begin again after 0
-	Halve                   // push half as much; a single entry that is too large is a bug
-	Uncompressed            // the same again without compression
-	Park                    // keep the push, tell which field is wrong, and send it again only when something has changed
-	Speak                   // use one of Protocols of the problem; if there is none in common, stop and say which side is too old
+	Stop         Then = iota // tell, and sync no more until the user or a new version does something
+	Again                    // after a pause that grows; RetryAfter of the problem is a lower bound
+	AgainLater               // the same, but tell, and begin with a long pause
+	Tell                     // this one thing cannot be done; whoever asked for it is told why
+	LookAgain                // what was asked about has changed meanwhile
+	GoOn                     // push what follows AckedSeq of the problem
+	NewEpoch                 // two write the same log: begin a new epoch, and tell
+	Revoked                  // stop, tell, and forget the credentials
+	ForgetIt                 // the command is somebody else's; its result is in the log
+	FromZero                 // drop what was pulled and begin again after 0
+	Halve                    // push half as much; a single entry that is too large is a bug
+	Uncompressed             // the same again without compression
+	Park                     // keep the push, tell which field is wrong, and send it again only when something has changed
+	Speak                    // use one of Protocols of the problem; if there is none in common, stop and say which side is too old
 )
 
 var thens = map[Code]Then{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ func (s *server) operationRoutes() {
 	route(s, commands, huma.Operation{OperationID: "rollback", Method: "POST", Path: "/api/v1/operations/{id}/rollback", Summary: "Undo an operation where its files are",
 		Tags: []string{"Operations"}, DefaultStatus: 202, Errors: []int{404, 409, 422}}, s.rollback)
 	route(s, commands, huma.Operation{OperationID: "cancelOperation", Method: "POST", Path: "/api/v1/operations/{id}/cancel", Summary: "Take an operation back that nobody has begun",
-		Description: "Of a storage location only: a device is asked through its commands.", Tags: []string{"Operations"}, Errors: []int{404, 409, 422}}, s.cancel)
+		Description: "A device that is at work on it already is asked to stop, and says itself how far it came.", Tags: []string{"Operations"}, Errors: []int{404, 409, 422}}, s.cancel)
 }
 
 func toOperation(o store.Operation) api.Operation {
@@ -82,6 +83,17 @@ func checkNewID(id uuid.UUID) error {
 	return nil
 }
 
+// checkMAC refuses what no device could verify: it covers the operation's id, which so must be the asker's.
+func checkMAC(id uuid.UUID, mac []byte) error {
+	switch {
+	case len(mac) > 64:
+		return invalid("body.mac", "is longer than 64 bytes")
+	case len(mac) > 0 && id == uuid.Nil:
+		return invalid("body.id", "is missing: the mac covers it")
+	}
+	return nil
+}
+
 func (s *server) startOperation(ctx context.Context, in *struct {
 	Key  string `header:"Idempotency-Key" minLength:"1" maxLength:"255" doc:"The same key with the same request gives the same operation, for a day."`
 	Body api.OperationRequest
@@ -94,7 +106,10 @@ func (s *server) startOperation(ctx context.Context, in *struct {
 		return nil, invalid("body.kind", "is no operation that can be started: organize is")
 	}
 	t := req.Target
-	n := store.NewOperation{ID: req.ID, Kind: req.Kind, Root: t.Root, CreatedBy: id.actor(), Key: in.Key, RequestSHA: requestSum("operations", req)}
+	n := store.NewOperation{ID: req.ID, Kind: req.Kind, Root: t.Root, MAC: req.MAC, CreatedBy: id.actor(), Key: in.Key, RequestSHA: requestSum("operations", req)}
+	if err := checkMAC(req.ID, req.MAC); err != nil {
+		return nil, err
+	}
 	if n.ID == uuid.Nil {
 		n.ID = uuid.Must(uuid.NewV7())
 	}
@@ -232,6 +247,9 @@ func (s *server) rollback(ctx context.Context, in *struct {
 	if err := checkNewID(req.ID); err != nil {
 		return nil, err
 	}
+	if err := checkMAC(req.ID, req.MAC); err != nil {
+		return nil, err
+	}
 	sum := requestSum("rollback "+in.ID.String(), req)
 	if req.ID == uuid.Nil {
 		req.ID = uuid.Must(uuid.NewV7())
@@ -243,7 +261,7 @@ func (s *server) rollback(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	n := store.NewOperation{ID: req.ID, CreatedBy: id.actor(), Key: in.Key, RequestSHA: sum,
+	n := store.NewOperation{ID: req.ID, MAC: req.MAC, CreatedBy: id.actor(), Key: in.Key, RequestSHA: sum,
 		Job: placeJob(id.user, o.DeviceID, req.ID)}
 	if n.Params, err = json.Marshal(commandParams{Only: req.Only}); err != nil {
 		return nil, err
@@ -265,14 +283,37 @@ func (s *server) cancel(ctx context.Context, in *byID) (*jsonOf[api.Operation], 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.location(ctx, id.user, o.DeviceID); err != nil || o.Status != api.OpPending {
-		return nil, newProblem(api.CodeConflict, "only what waits for a worker can be cancelled")
-	}
-	// A worker that begins at this moment finds the operation cancelled, or has begun it before and this is refused.
-	o, err = s.store.UpdateOperation(ctx, id.user, in.ID, store.Progress{Status: api.OpCancelled})
-	if err != nil {
+	switch _, err := s.location(ctx, id.user, o.DeviceID); {
+	case errors.Is(err, store.ErrNotFound):
+		if o, err = s.cancelCommand(ctx, id.user, in.ID); err != nil {
+			return nil, err
+		}
+	case err != nil:
 		return nil, err
+	case o.Status != api.OpPending:
+		return nil, newProblem(api.CodeConflict, "a worker has begun it, or it has ended")
+	default:
+		// A worker that begins at this moment finds the operation cancelled, or has begun it before and this is refused.
+		if o, err = s.store.UpdateOperation(ctx, id.user, in.ID, store.Progress{Status: api.OpCancelled}); err != nil {
+			return nil, err
+		}
 	}
 	s.audit(ctx, id.user, "operation.cancel", in.ID)
 	return &jsonOf[api.Operation]{toOperation(o)}, nil
+}
+
+// cancelCommand takes back the command that asks a device for an operation. What nobody has asked for here is the device's
+// own business.
+func (s *server) cancelCommand(ctx context.Context, user, op uuid.UUID) (store.Operation, error) {
+	c, err := s.store.CommandOf(ctx, user, op)
+	if err == nil {
+		_, err = s.store.CancelCommand(ctx, user, c.ID)
+	}
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrFinal) {
+		return store.Operation{}, newProblem(api.CodeConflict, "nobody waits for the device to do it: it has ended, or was begun there")
+	}
+	if err != nil {
+		return store.Operation{}, err
+	}
+	return s.store.OperationByID(ctx, user, op)
 }
