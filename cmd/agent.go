@@ -24,6 +24,7 @@ import (
 // agentFlags is what the command line of agent says besides how to organize.
 type agentFlags struct {
 	organizeFlags
+	serverFlags
 	allow   []string
 	folders []string
 	sets    []string
@@ -69,6 +70,7 @@ Each command is carried out once, whatever crashes in between. "forg agent insta
 
 func (f *agentFlags) register(fl *pflag.FlagSet) {
 	f.organizeFlags.register(fl)
+	f.serverFlags.registerOfSync(fl)
 	fl.Lookup("rules").Usage = "the rules of `file` organize, where a command names no others (default: the built-in categories)"
 	f.registerAllowed(fl)
 }
@@ -161,26 +163,34 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 		return err
 	}
 	defer unlock()
-	s, err := a.signedIn(ctx)
+	acc, err := a.account(&f.serverFlags)
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer acc.Close()
+	id, err := acc.device(ctx)
+	if err != nil {
+		return err
+	}
+	keys, err := a.commandKeys(ctx, acc)
+	if err != nil {
+		return err
+	}
 	path, err := a.journalPath()
 	if err != nil {
 		return err
 	}
-	opt := agent.Options{Server: s.client, Device: s.device, Do: d, Verify: s.verify, Sync: s.sync, Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
+	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: keys.verify, Sync: a.syncInBackground(acc), Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
 	for _, k := range f.allow {
 		opt.Allow = append(opt.Allow, api.CommandKind(k))
 	}
 	if !a.quiet && !a.json {
-		fmt.Fprintln(a.err, d.offer(s.client.Server()))
+		fmt.Fprintln(a.err, d.offer(acc.Server()))
 	}
 	defer a.tellService()()
 	err = agent.Run(ctx, opt)
 	if stopped, ok := errors.AsType[*agent.Stopped](err); ok { // another start would not help, and the service manager is told so by this code
-		return &exitError{exitUsage, fmt.Errorf("%w; the agent ends, since it can do no more", stopped.Err)}
+		return &exitError{exitUsage, fmt.Errorf("%w; the agent ends, since it can do no more", a.serverTrouble(stopped.Err))}
 	}
 	return err
 }

@@ -33,7 +33,7 @@ type RunOptions struct {
 	Conflict Conflict // for names that are taken by the time their move comes
 	Verify   bool     // read copies back from the disk and compare, before the original goes
 	Trash    func(dir *Dir) (TrashDir, error)
-	Undoes   int64 // the operation that the run is about, for undo and redo
+	Undoes   int64         // the operation that the run is about, for undo and redo
 	Asked    journal.Asked // by a server; zero if a person has typed it
 	// Exec runs a program in the folder dir and waits for its end: argv as it is, env (NAME=value) added to the environment.
 	// Without it steps that run a program are refused.
