@@ -500,7 +500,7 @@ func TestUndoOnAnotherDevice(t *testing.T) {
 	}
 	run(1, "could be undone", "undo", "--device", "laptop", "last")
 	run(0, "moved 0 files", "organize", "--device", "laptop", "downloads") // what was undone stays
-	run(1, "no folder of that name", "organize", "--device", "laptop", "private")
+	run(1, "offers no folder \"private\"; it offers: downloads", "organize", "--device", "laptop", "private")
 	run(2, "a path cannot be given", "organize", "--device", "laptop", dir)
 	run(2, "--recursive", "organize", "--device", "laptop", "-r", "downloads")
 	run(2, "is this device", "undo", "--device", "desktop")

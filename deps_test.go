@@ -22,7 +22,7 @@ var policy = map[string]struct {
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
 		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
-			"forg/sync/api", "forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // all but with the tag noserver
+			"forg/sync/agent", "forg/sync/api", "forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // all but with the tag noserver
 		outside: []string{
 			"github.com/google/uuid",                                                               // ids of the operator's commands
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
@@ -98,6 +98,11 @@ var policy = map[string]struct {
 	"forg/sync/api": {
 		outside: []string{"github.com/google/uuid", "github.com/klauspost/compress/zstd"},
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "math/rand", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
+	},
+	"forg/sync/agent": {
+		forg:    []string{"forg/sync/api", "forg/sync/client"}, // what to do after which error
+		outside: []string{"github.com/google/uuid"},
+		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // touches nothing itself
 	},
 	"forg/sync/feed": {
 		forg:    []string{"forg/journal", "forg/sync/api"},

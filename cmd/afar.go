@@ -72,6 +72,9 @@ func (a *app) undoAfar(ctx context.Context, refs []string, only []string, f *afa
 		return err
 	}
 	defer s.Close()
+	if err := offers(d, api.CommandRollback); err != nil {
+		return err
+	}
 	ref := "last"
 	if len(refs) > 0 {
 		ref = refs[0]
@@ -113,6 +116,14 @@ func (a *app) organizeAfar(ctx context.Context, folders []string, rules string, 
 		return err
 	}
 	defer s.Close()
+	if err := offers(d, api.CommandOrganize); err != nil {
+		return err
+	}
+	if o := d.Offers; o != nil && !slices.Contains(o.Folders, folders[0]) {
+		return fmt.Errorf("%s offers no folder %q%s; it offers: %s", show(d.Name), folders[0], didYouMean(folders[0], o.Folders), cmp.Or(show(strings.Join(o.Folders, ", ")), "none"))
+	} else if o != nil && rules != "" && !slices.Contains(o.Rules, rules) {
+		return fmt.Errorf("%s offers no rules %q%s; it offers: %s", show(d.Name), rules, didYouMean(rules, o.Rules), cmp.Or(show(strings.Join(o.Rules, ", ")), "none"))
+	}
 	req := api.OperationRequest{ID: uuid.Must(uuid.NewV7()), Kind: "organize", Target: api.Target{DeviceID: d.ID, Root: folders[0]}}
 	if rules != "" {
 		req.Options = map[string]any{"rules": rules}
@@ -125,6 +136,14 @@ func (a *app) organizeAfar(ctx context.Context, folders []string, rules string, 
 		return err
 	}
 	return s.follow(ctx, d, o, "organize "+folders[0], "moved", f.noWait)
+}
+
+// offers refuses what a device has said that it will refuse.
+func offers(d api.Device, kind api.CommandKind) error {
+	if d.Offers != nil && !slices.Contains(d.Offers.Kinds, kind) {
+		return fmt.Errorf("%s does not allow %q from afar: agent.allow there says what it does", show(d.Name), kind)
+	}
+	return nil
 }
 
 // otherAccount is the account, and the device of it that is to do something.

@@ -181,8 +181,9 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 		return err
 	}
 	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: keys.verify, Sync: a.syncInBackground(acc), Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
+	opt.Offers = api.Offers{Kinds: []api.CommandKind{}, Folders: slices.Sorted(maps.Keys(d.folders)), Rules: slices.Sorted(maps.Keys(d.sets))}
 	for _, k := range f.allow {
-		opt.Allow = append(opt.Allow, api.CommandKind(k))
+		opt.Offers.Kinds = append(opt.Offers.Kinds, api.CommandKind(k))
 	}
 	if !a.quiet && !a.json {
 		fmt.Fprintln(a.err, d.offer(acc.Server()))

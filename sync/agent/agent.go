@@ -26,6 +26,8 @@ type Server interface {
 	Commands(ctx context.Context, device uuid.UUID, wait time.Duration) ([]api.Command, error)
 	// Answer is a word on a command, which renews its lease.
 	Answer(ctx context.Context, device, command uuid.UUID, u api.CommandUpdate) (api.CommandUpdated, error)
+	// Offer says what may be asked of the device, so that others need not guess.
+	Offer(ctx context.Context, device uuid.UUID, o api.Offers) error
 }
 
 // Executor carries commands out on this device.
@@ -60,7 +62,7 @@ type Options struct {
 	Server Server
 	Device uuid.UUID // that the server knows the journal as
 	Do     Executor
-	Allow  []api.CommandKind // all others are refused
+	Offers api.Offers // its kinds are those that are allowed: all others are refused
 	// Verify checks that a command was made, and lately, by a device of an account with end-to-end encryption; nil without
 	// that.
 	Verify func(*api.Command) error
@@ -182,8 +184,13 @@ func forgotten(err error) bool {
 // commands is the one loop that fetches commands and carries them out, one after another.
 func (a *agent) commands(ctx context.Context) error {
 	var b client.Backoff
+	offered := false
 	for {
 		began := time.Now()
+		// That it could not be said is nothing to worry about: a server may be too old, or know the device only when it has pushed.
+		if !offered && a.Server.Offer(ctx, a.Device, a.Offers) == nil {
+			offered = true
+		}
 		all, err := a.Server.Commands(ctx, a.Device, wait)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -287,7 +294,7 @@ func (a *agent) allowed(c *api.Command) error {
 	switch {
 	case c.Kind != api.CommandOrganize && c.Kind != api.CommandRollback:
 		return Refusal(fmt.Sprintf("this version of forg knows no command %q", cut(string(c.Kind))))
-	case !slices.Contains(a.Allow, c.Kind):
+	case !slices.Contains(a.Offers.Kinds, c.Kind):
 		return Refusal(fmt.Sprintf("the device's owner has not allowed %q from afar", c.Kind))
 	case c.OperationID == uuid.Nil || c.OperationID.Version() != 7:
 		return Refusal("the command gives no operation that could carry it out")

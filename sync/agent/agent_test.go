@@ -19,6 +19,8 @@ import (
 
 var laptop = uuid.MustParse("0198c0de-0000-4000-8000-00000000d001")
 
+var both = api.Offers{Kinds: []api.CommandKind{api.CommandRollback, api.CommandOrganize}}
+
 // fakeServer keeps commands as PROTOCOL.md says, in memory.
 type fakeServer struct {
 	mu       sync.Mutex
@@ -135,6 +137,8 @@ func (s *fakeServer) Answer(ctx context.Context, device, id uuid.UUID, u api.Com
 	return api.CommandUpdated{State: c.State, LeaseUntil: c.LeaseUntil, Cancel: s.cancel[id]}, nil
 }
 
+func (s *fakeServer) Offer(context.Context, uuid.UUID, api.Offers) error { return nil }
+
 func (s *fakeServer) state(c *api.Command) (api.CommandState, []api.CommandState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,7 +227,7 @@ type running struct {
 func start(s *fakeServer, d *fakeDevice, change func(*Options)) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{s: s, d: d, cancel: cancel, end: make(chan error, 1)}
-	opt := Options{Server: s, Device: laptop, Do: d, Allow: []api.CommandKind{api.CommandRollback, api.CommandOrganize},
+	opt := Options{Server: s, Device: laptop, Do: d, Offers: both,
 		Mark: func() string { return "" }, Tell: func(e Event) { r.events = append(r.events, e) }}
 	if change != nil {
 		change(&opt)
@@ -273,9 +277,9 @@ func TestRefuses(t *testing.T) {
 		device  error
 		want    api.CommandState
 	}{
-		"nothing allowed": {opt: func(o *Options) { o.Allow = nil }},
-		"another kind":    {opt: func(o *Options) { o.Allow = []api.CommandKind{api.CommandOrganize} }},
-		"unknown kind":    {command: func(c *api.Command) { c.Kind = "format" }, opt: func(o *Options) { o.Allow = append(o.Allow, "format") }},
+		"nothing allowed": {opt: func(o *Options) { o.Offers.Kinds = nil }},
+		"another kind":    {opt: func(o *Options) { o.Offers.Kinds = both.Kinds[1:] }},
+		"unknown kind":    {command: func(c *api.Command) { c.Kind = "format" }, opt: func(o *Options) { o.Offers.Kinds = append(o.Offers.Kinds, "format") }},
 		"no operation":    {command: func(c *api.Command) { c.OperationID = uuid.Nil }},
 		"no time":         {command: func(c *api.Command) { c.OperationID = uuid.New() }},
 		"no target":       {command: func(c *api.Command) { c.RollbackOf = uuid.Nil }},
@@ -406,6 +410,8 @@ func (r refusing) Answer(context.Context, uuid.UUID, uuid.UUID, api.CommandUpdat
 	return api.CommandUpdated{}, api.NewProblem(r.code, "")
 }
 
+func (r refusing) Offer(context.Context, uuid.UUID, api.Offers) error { return nil }
+
 // hasty answers at once, as a server does that is about to end.
 type hasty struct{ asked int }
 
@@ -417,6 +423,8 @@ func (h *hasty) Commands(context.Context, uuid.UUID, time.Duration) ([]api.Comma
 func (h *hasty) Answer(context.Context, uuid.UUID, uuid.UUID, api.CommandUpdate) (api.CommandUpdated, error) {
 	return api.CommandUpdated{}, errAway
 }
+
+func (h *hasty) Offer(context.Context, uuid.UUID, api.Offers) error { return nil }
 
 // TestRests: neither a server that is away nor one that answers at once makes the agent ask all the time, and an idle hour
 // is nearly free.
@@ -570,7 +578,7 @@ func onceWith(seed uint64) (wrong string) {
 		ctx, kill := context.WithCancel(context.WithValue(context.Background(), killed{}, true))
 		end := make(chan error)
 		go func() {
-			end <- Run(ctx, Options{Server: mortal{s, ctx}, Device: laptop, Do: d, Allow: []api.CommandKind{api.CommandRollback, api.CommandOrganize},
+			end <- Run(ctx, Options{Server: mortal{s, ctx}, Device: laptop, Do: d, Offers: both,
 				Mark: func() string { return "" }, Tell: func(Event) {}})
 		}()
 		for range random.IntN(3) {

@@ -124,6 +124,15 @@ type Device struct {
 	CreatedAt  time.Time  `json:"created_at"`
 	LastSeenAt *time.Time `json:"last_seen_at"`
 	RevokedAt  *time.Time `json:"revoked_at"`
+	Offers     *Offers    `json:"offers,omitempty" doc:"What its agent carries out, as far as that has told."`
+}
+
+// Offers is what a device lets be asked of it, as the body of PUT /api/v1/devices/{id}/offers. Its owner has given the names.
+type Offers struct {
+	_       struct{}      `json:"-" additionalProperties:"true"`
+	Kinds   []CommandKind `json:"kinds" maxItems:"10" doc:"Of commands: rollback, organize."`
+	Folders []string      `json:"folders" maxItems:"100" doc:"Names of folders."`
+	Rules   []string      `json:"rules" maxItems:"100" doc:"Names of rule sets."`
 }
 
 // DeviceChange is the body of PATCH /api/v1/devices/{id}.
