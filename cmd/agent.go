@@ -84,7 +84,7 @@ func (f *agentFlags) registerAllowed(fl *pflag.FlagSet) {
 
 // device checks what the flags say.
 func (f *agentFlags) device(a *app) (*device, error) {
-	if _, err := f.options(); err != nil {
+	if _, err := f.organizeFlags.options(); err != nil {
 		return nil, err
 	}
 	return f.offers(a)

@@ -246,7 +246,8 @@ func (d *device) rollback(ctx context.Context, c *api.Command, begin func() erro
 			d.say("%s put back %s, %s; take that back with: forg redo %d", d.now().Format("15:04"), filesText(res.Moved), bytesText(res.Bytes), res.ID)
 		}
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	stopped := errors.Is(err, context.Canceled)
+	if err != nil && !stopped {
 		return none, err
 	}
 	answer := agent.Answer{State: api.CommandSucceeded}
@@ -255,6 +256,8 @@ func (d *device) rollback(ctx context.Context, c *api.Command, begin func() erro
 		return none, err
 	case done != nil:
 		answer = *done
+	case stopped:
+		answer = agent.Answer{State: api.CommandFailed, Result: api.CommandResult{Error: "it was stopped before a file was moved"}}
 	case res != nil && res.Skipped > 0: // nothing could be begun, so the journal has nothing of it
 		answer = agent.Answer{State: api.CommandFailed, Result: api.CommandResult{Skipped: res.Skipped, Error: "no file could be put back"}}
 	}
