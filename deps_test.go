@@ -22,7 +22,8 @@ var policy = map[string]struct {
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
 		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
-			"forg/sync/agent", "forg/sync/api", "forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // all but with the tag noserver
+			"forg/sync/agent", "forg/sync/api", "forg/sync/client",
+			"forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // but with the tag noserver
 		outside: []string{
 			"github.com/google/uuid",                                                               // ids of the operator's commands
 			"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi", // the review
@@ -98,6 +99,14 @@ var policy = map[string]struct {
 	"forg/sync/api": {
 		outside: []string{"github.com/google/uuid", "github.com/klauspost/compress/zstd"},
 		not:     append([]string{"flag", "io/fs", "log", "log/slog", "math/rand", "os", "os/exec", "os/signal", "path/filepath", "syscall"}, offline...), // pure
+	},
+	"forg/sync/client": {
+		forg: []string{"forg/journal", "forg/sync/api"}, // of the journal its lock of files
+		outside: []string{
+			"github.com/zalando/go-keyring", // Secret Service, Keychain, Credential Manager
+			"github.com/klauspost/compress/zstd", "github.com/google/uuid",
+		},
+		not: []string{"database/sql", "flag", "log", "log/slog", "os/exec", "os/signal"}, // never prints; speaks to one server
 	},
 	"forg/sync/agent": {
 		forg:    []string{"forg/sync/api", "forg/sync/client"}, // what to do after which error

@@ -257,6 +257,9 @@ func knownKeys(root *cobra.Command, path string, keys []string) (map[string]stri
 		for _, sub := range c.Commands() {
 			sub.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 				known = append(known, section(sub)+"."+f.Name, f.Name)
+				if like := sub.Annotations[settingsOf]; like != "" {
+					known = append(known, like+"."+f.Name)
+				}
 			})
 			walk(sub)
 		}

@@ -239,6 +239,13 @@ func problemsJSON(lists ...[]organizer.Problem) []jsonProblem {
 	return out
 }
 
+// printJSON prints an answer that is small.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
 // object writes one JSON object field by field, so that a million moves need not be held.
 type object struct {
 	w     *bufio.Writer

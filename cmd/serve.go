@@ -5,7 +5,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -254,21 +253,4 @@ this is for operators who let another login own the tables (--owner-url) than th
 	f.register(c.Flags())
 	c.Flags().StringVar(&f.owner, "owner-url", "", "whom to migrate PostgreSQL as, if not as --database-url: `postgres://...`")
 	return c
-}
-
-// readPassword takes a password from the terminal, unseen, or from standard input up to the end of its first line.
-func (a *app) readPassword() (string, error) {
-	if a.inTTY {
-		return a.typedPassword()
-	}
-	b, err := io.ReadAll(io.LimitReader(a.in, 4096))
-	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	line = strings.TrimSuffix(line, "\r")
-	if line == "" {
-		return "", usage("no password was given on standard input")
-	}
-	return line, nil
 }

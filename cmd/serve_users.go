@@ -5,10 +5,8 @@ package cmd
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,7 +15,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"forg/organizer"
 	"forg/sync/api"
@@ -25,23 +22,6 @@ import (
 	"forg/sync/server/auth"
 	"forg/sync/server/store"
 )
-
-func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.out)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// typedPassword asks for a password without showing it.
-func (a *app) typedPassword() (string, error) {
-	fmt.Fprint(a.err, "Password: ")
-	b, err := term.ReadPassword(int(os.Stdin.Fd()))
-	fmt.Fprintln(a.err)
-	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
-	}
-	return string(b), nil
-}
 
 // tiers are what a user can have subscribed to.
 var tiers = []string{string(api.TierFree), string(api.TierPro), string(api.TierEnterprise)}
@@ -143,7 +123,7 @@ func (a *app) newPassword(ctx context.Context, email string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	password, err := a.readPassword()
+	password, err := a.readPassword(ctx)
 	if err != nil {
 		return "", err
 	}

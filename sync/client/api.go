@@ -29,7 +29,8 @@ func (c *Client) Login(ctx context.Context, r api.LoginRequest) (t api.TokenResp
 
 // Refresh exchanges a refresh token. That it is good no longer is an *Error with api.CodeUnauthenticated.
 func (c *Client) Refresh(ctx context.Context, token string) (t api.TokenResponse, err error) {
-	err = c.ask(ctx, &call{what: "refresh the login", method: "POST", twice: true, path: "/api/v1/auth/refresh", open: true, in: api.RefreshRequest{RefreshToken: token}, out: &t})
+	err = c.ask(ctx, &call{what: "refresh the login", method: "POST", twice: true,
+		path: "/api/v1/auth/refresh", open: true, in: api.RefreshRequest{RefreshToken: token}, out: &t})
 	return t, err
 }
 
@@ -40,7 +41,8 @@ func (c *Client) Logout(ctx context.Context) error {
 
 // ChangePassword also ends all sessions, this one too.
 func (c *Client) ChangePassword(ctx context.Context, before, after string) error {
-	return c.ask(ctx, &call{what: "change the password", method: "POST", path: "/api/v1/auth/password", in: api.PasswordRequest{OldPassword: before, NewPassword: after}})
+	return c.ask(ctx, &call{what: "change the password", method: "POST",
+		path: "/api/v1/auth/password", in: api.PasswordRequest{OldPassword: before, NewPassword: after}})
 }
 
 // Me is the account.
@@ -117,7 +119,8 @@ func (c *Client) Push(ctx context.Context, r *api.PushRequest) (out api.PushResp
 
 // Ack tells up to where a device has committed what it pulled.
 func (c *Client) Ack(ctx context.Context, device uuid.UUID, cursor int64) (a api.AckResponse, err error) {
-	err = c.ask(ctx, &call{what: "acknowledge", method: "POST", twice: true, path: "/api/v1/sync/ack", query: ofDevice(device), in: api.AckRequest{Cursor: cursor}, out: &a})
+	err = c.ask(ctx, &call{what: "acknowledge", method: "POST", twice: true,
+		path: "/api/v1/sync/ack", query: ofDevice(device), in: api.AckRequest{Cursor: cursor}, out: &a})
 	return a, err
 }
 
@@ -126,13 +129,15 @@ func (c *Client) Ack(ctx context.Context, device uuid.UUID, cursor int64) (a api
 func (c *Client) Commands(ctx context.Context, device uuid.UUID, wait time.Duration) ([]api.Command, error) {
 	q, wait := c.waiting(ofDevice(device), wait)
 	var out api.CommandsResponse
-	err := c.ask(ctx, &call{what: "ask for commands", method: "GET", path: "/api/v1/sync/commands", query: q, out: &out, most: listBytes, time: requestTime + wait})
+	err := c.ask(ctx, &call{what: "ask for commands", method: "GET",
+		path: "/api/v1/sync/commands", query: q, out: &out, most: listBytes, time: requestTime + wait})
 	return out.Commands, err
 }
 
 // Answer is a word on a command, which renews its lease.
 func (c *Client) Answer(ctx context.Context, device, command uuid.UUID, u api.CommandUpdate) (out api.CommandUpdated, err error) {
-	err = c.ask(ctx, &call{what: "answer the command", method: "POST", twice: true, path: "/api/v1/sync/commands/" + command.String(), query: ofDevice(device), in: u, out: &out})
+	err = c.ask(ctx, &call{what: "answer the command", method: "POST", twice: true,
+		path: "/api/v1/sync/commands/" + command.String(), query: ofDevice(device), in: u, out: &out})
 	return out, err
 }
 
@@ -194,7 +199,8 @@ func (c *Client) Operations(ctx context.Context, f OperationQuery) (page api.Pag
 
 // Files is a page of the file records of an operation, in the order of their numbers.
 func (c *Client) Files(ctx context.Context, op uuid.UUID, cursor string, limit int) (page api.Page[api.FileRecord], err error) {
-	err = c.ask(ctx, &call{what: "list files", method: "GET", path: "/api/v1/operations/" + op.String() + "/files", query: paging(cursor, limit), out: &page, most: listBytes})
+	err = c.ask(ctx, &call{what: "list files", method: "GET",
+		path: "/api/v1/operations/" + op.String() + "/files", query: paging(cursor, limit), out: &page, most: listBytes})
 	return page, err
 }
 

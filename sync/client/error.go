@@ -1,9 +1,12 @@
 package client
 
 import (
+	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -23,21 +26,18 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := e.Detail
-	if text == "" {
-		text = lowerFirst(e.Title)
+	var parts []string
+	if e.Detail != "" || len(e.Problem.Errors) == 0 {
+		parts = append(parts, cmp.Or(e.Detail, lowerFirst(e.Title)))
 	}
 	for i, f := range e.Problem.Errors {
 		if i == 3 {
-			text += ", and more"
+			parts = append(parts, "and more")
 			break
 		}
-		separator := ", "
-		if i == 0 {
-			separator = ": "
-		}
-		text += separator + strings.TrimPrefix(f.Location, "body.") + " " + f.Message
+		parts = append(parts, strings.TrimPrefix(f.Location, "body.")+": "+f.Message)
 	}
+	text := strings.Join(parts, "; ")
 	if e.Code == "" {
 		text += fmt.Sprintf(" (%d)", e.Status)
 	}
@@ -116,4 +116,33 @@ func retryAfter(h http.Header, p *api.Problem, now time.Time) time.Duration {
 		}
 	}
 	return max(wait, 0)
+}
+
+// Trouble is what keeps a client from a server, as far as it can be told; whoever speaks to people has advice for each.
+type Trouble uint8
+
+// The troubles.
+const (
+	OtherTrouble Trouble = iota
+	NoSuchHost           // the name of the server means nothing
+	NobodyThere          // nothing listens at the address
+	NotTrusted           // the certificate is of nobody that is trusted here, or for another name
+	NotTLS               // it does not speak TLS
+)
+
+// TroubleOf is what is behind an error of the connection.
+func TroubleOf(err error) Trouble {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		return NoSuchHost
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return NotTrusted
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+		return NotTLS
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" && !op.Timeout() {
+		return NobodyThere
+	}
+	return OtherTrouble
 }

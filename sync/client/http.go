@@ -122,7 +122,8 @@ func (c *Client) learn(caps *api.Capabilities) {
 }
 
 var compressor = sync.OnceValue(func() *zstd.Encoder {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20),
+		zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		panic(err) // only wrong options could do that
 	}
@@ -384,7 +385,8 @@ func (c *Client) Pull(ctx context.Context, p PullQuery, f func(api.PullEntry) er
 	limits := api.DefaultLimits()
 	limits.MaxBodyBytes = 16 << 20 // what any server may ever have taken
 	var end api.PullEnd
-	err := c.send(ctx, &call{what: "pull", method: "GET", path: "/api/v1/sync/pull", query: q, accept: "application/x-ndjson", time: requestTime + wait},
+	ask := &call{what: "pull", method: "GET", path: "/api/v1/sync/pull", query: q, accept: "application/x-ndjson", time: requestTime + wait}
+	err := c.send(ctx, ask,
 		func(_ *http.Response, body io.Reader) error {
 			r := api.NewPullReader(&cutReader{body}, p.After, limits)
 			for {

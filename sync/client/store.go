@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/google/uuid"
@@ -121,6 +122,31 @@ func (s *Store) Remove(ctx context.Context) error {
 	return kerr
 }
 
+// Until is when the access token that is kept is refreshed; zero if there is none.
+func (s *Store) Until() (time.Time, error) {
+	l, err := s.read()
+	if err != nil {
+		return time.Time{}, err
+	}
+	t, err := l.secrets()
+	return t.Until, err
+}
+
+// Rename keeps another name of the device.
+func (s *Store) Rename(ctx context.Context, device string) error {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l, err := s.read()
+	if err != nil {
+		return err
+	}
+	l.DeviceName = device
+	return s.save(l)
+}
+
 // item is the name of the tokens in the keyring.
 func (l *Login) item() string { return l.Server + " " + l.DeviceID.String() }
 
@@ -215,14 +241,18 @@ func (s *Store) write(l savedLogin, useKeyring bool) (at Place, why, err error) 
 			l.KeptIn, l.tokens = InKeyring, tokens{}
 		}
 	}
+	return l.KeptIn, why, s.save(l)
+}
+
+func (s *Store) save(l savedLogin) error {
 	b, err := json.MarshalIndent(l, "", "  ")
 	if err == nil {
 		err = writeFile(s.path, append(b, '\n'))
 	}
 	if err != nil {
-		return "", why, fmt.Errorf("keep the login: %w", err)
+		return fmt.Errorf("keep the login: %w", err)
 	}
-	return l.KeptIn, why, nil
+	return nil
 }
 
 // writeFile replaces a file at once and durably, readable for its owner only. A link at its place is replaced, not
@@ -251,8 +281,14 @@ func writeFile(path string, text []byte) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, path); err != nil {
-		return err
+	for try := 0; ; try++ { // Windows replaces no file that somebody is just reading
+		if err = os.Rename(temp, path); err == nil {
+			break
+		}
+		if runtime.GOOS != "windows" || try == 100 {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	if d, err := os.Open(filepath.Dir(path)); err == nil {
 		_ = d.Sync() // not every system can; then the name is as durable as it gets
