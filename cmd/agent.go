@@ -19,6 +19,7 @@ import (
 	"forg/organizer"
 	"forg/sync/agent"
 	"forg/sync/api"
+	"forg/sync/replica"
 )
 
 // agentFlags is what the command line of agent says besides how to organize.
@@ -180,7 +181,7 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 	if err != nil {
 		return err
 	}
-	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: keys.verify, Sync: a.syncInBackground(acc), Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
+	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: keys.verify, Sync: func(ctx context.Context) error { return a.syncBehind(ctx, &f.serverFlags) }, Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
 	opt.Offers = api.Offers{Kinds: []api.CommandKind{}, Folders: slices.Sorted(maps.Keys(d.folders)), Rules: slices.Sorted(maps.Keys(d.sets))}
 	for _, k := range f.allow {
 		opt.Offers.Kinds = append(opt.Offers.Kinds, api.CommandKind(k))
@@ -194,6 +195,26 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; the agent ends, since it can do no more", a.serverTrouble(stopped.Err))}
 	}
 	return err
+}
+
+// syncBehind pushes and pulls once, and speaks only of what a person should know.
+func (a *app) syncBehind(ctx context.Context, f *serverFlags) error {
+	s, err := a.openSync(ctx, &syncFlags{serverFlags: *f}, func(replica.Progress) {})
+	if err != nil {
+		return err
+	}
+	pushed, err := s.replica.Push(ctx, s.acc, s.journal, s.device)
+	if pushed.NewEpoch != "" {
+		a.warn("%s", epochText(&pushed))
+	}
+	var pulled replica.Pulled
+	if err == nil {
+		pulled, err = s.replica.Pull(ctx, s.acc, s.device)
+	}
+	for _, t := range pulled.Trouble {
+		a.warn("%s", capital(t))
+	}
+	return errors.Join(err, s.close())
 }
 
 // offer says in words what the agent will do.

@@ -16,6 +16,3 @@ type commandKeys struct {
 func (a *app) commandKeys(context.Context, *account) (commandKeys, error) {
 	return commandKeys{sign: func(*api.Command) ([]byte, error) { return nil, nil }}, nil
 }
-
-// syncInBackground pushes and pulls once.
-func (a *app) syncInBackground(*account) func(context.Context) error { return nil }

@@ -28,11 +28,15 @@ const (
 func Next(ctx context.Context, j *journal.Journal, device, epoch uuid.UUID, head api.LogHead, l api.Limits) (*api.PushRequest, error) {
 	req := &api.PushRequest{Protocol: api.Protocol, DeviceID: device, Epoch: epoch, PrevChain: head.Chain}
 	size := int64(1024)
+	recalled, err := j.RecalledOperations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read journal to push: %w", err)
+	}
 	for ev, err := range j.Events(ctx, epoch, head.AckedSeq) {
 		if err != nil {
 			return nil, fmt.Errorf("read journal to push: %w", err)
 		}
-		e, err := entry(&ev, l)
+		e, err := entry(&ev, recalled, l)
 		if err != nil {
 			return nil, err
 		}
@@ -51,8 +55,8 @@ func Next(ctx context.Context, j *journal.Journal, device, epoch uuid.UUID, head
 }
 
 // entry makes the entry of an event. What has no room in an entry becomes void: the numbers go on without a gap.
-func entry(ev *journal.Event, l api.Limits) (api.Entry, error) {
-	b, err := body(ev)
+func entry(ev *journal.Event, recalled map[uuid.UUID]bool, l api.Limits) (api.Entry, error) {
+	b, err := body(ev, recalled[ev.Op])
 	if err != nil {
 		return api.Entry{}, fmt.Errorf("read journal to push: %w", err)
 	}
@@ -66,11 +70,21 @@ func entry(ev *journal.Event, l api.Limits) (api.Entry, error) {
 	return api.NewEntry(ev.Seq, ev.ID, uuid.Nil, micros, &api.Void{})
 }
 
-// body is what an event says on the wire; nil if that is nobody else's business, or was forgotten.
-func body(ev *journal.Event) (api.Body, error) {
+// body is what an event says on the wire; nil if that is nobody else's business, or was forgotten. Of an operation that was
+// recalled only that is told.
+func body(ev *journal.Event, recalled bool) (api.Body, error) {
 	v, err := ev.Read()
 	if err != nil {
 		return nil, err
+	}
+	switch v := v.(type) {
+	case journal.Pruned:
+		return &api.Redact{Reason: "pruned"}, nil
+	case journal.Recalled:
+		return &api.Redact{Reason: "forgotten"}, nil
+	}
+	if recalled {
+		return nil, nil
 	}
 	switch v := v.(type) {
 	case journal.Start:
@@ -97,8 +111,6 @@ func body(ev *journal.Event) (api.Body, error) {
 	case journal.Answer:
 		return &api.RollbackResult{CommandID: v.Command, RollbackOf: v.Undid, State: api.CommandState(v.State), Restored: v.Restored, Skipped: v.Skipped,
 			Failed: v.Failed, Error: cut(v.Error, maxMessage)}, nil
-	case journal.Pruned:
-		return &api.Redact{Reason: "pruned"}, nil
 	}
 	return nil, nil // times of folders; what was forgotten
 }
