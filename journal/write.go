@@ -21,7 +21,7 @@ const (
 	evFolders  = "op.folders"  // when folders were last changed
 	evFinished = "op.finished"
 	evPruned   = "op.pruned"
-	evAnswered = "op.answered" // what was told of a command that asked for an undo
+	evAnswered = "op.answered"  // what was told of a command that asked for an undo
 	evRecalled = "op.forgotten" // is to be erased wherever the log was carried to; this journal keeps it
 )
 

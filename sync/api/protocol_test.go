@@ -106,7 +106,7 @@ func generated(t *testing.T) map[string]string {
 		Category: "Documents", Action: "rename", Status: FileDone, MovedAt: at})), `\ufffd`, "\ufffd")
 
 	limits := DefaultLimits()
-	made["example capabilities"] = example(t, Capabilities{Protocols: []string{Protocol}, Kinds: Kinds(), Features: []string{"commands", "wait", "zstd", "gzip"}, Limits: limits, ServerTime: at})
+	made["example capabilities"] = example(t, Capabilities{Protocols: []string{Protocol}, Kinds: Kinds(), Features: []string{"commands", "wait", "zstd", "gzip", "keys"}, Limits: limits, ServerTime: at})
 	req := push(log, 2, 4)
 	b, err := json.Marshal(req)
 	if err != nil {

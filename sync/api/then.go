@@ -43,6 +43,7 @@ var thens = map[Code]Then{
 	CodeTooLarge:         Halve,
 	CodeUnsupportedMedia: Uncompressed,
 	CodeInvalid:          Park,
+	CodeNotSealed:        Stop,
 	CodeProtocol:         Speak,
 	CodeRateLimited:      Again,
 	CodeInternal:         Again,

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"forg/internal/pgtest"
+	"forg/sync/api"
 )
 
 func onEmptyPostgres(t testing.TB) testStore {
@@ -80,6 +81,8 @@ func TestRowLevelSecurity(t *testing.T) {
 		h := sum(u.Email)
 		must(s.CreateAPIKey(ctx, APIKey{UserID: u.ID, Prefix: u.Email, Hash: h[:]}))(t)
 		ok(t, s.Audit(ctx, AuditEvent{UserID: u.ID, Action: "auth.login"}))
+		ok(t, s.SetKeys(ctx, u.ID, keyUpdate(0, "k1")))
+		ok(t, s.RequestKeys(ctx, u.ID, api.KeyRequest{DeviceID: d.ID, Recipient: "age1", Tag: h[:]}))
 	}
 	conn := s.superuser(t)
 	found := must(conn.Query(ctx, `select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace
