@@ -87,7 +87,7 @@ func (a *app) undoAfar(ctx context.Context, refs []string, only []string, f *afa
 	if len(only) > 0 {
 		req.Only = only[0]
 	}
-	if req.MAC, err = s.sign(&api.Command{DeviceID: d.ID, Kind: api.CommandRollback, OperationID: req.ID, RollbackOf: op.ID, Only: req.Only}); err != nil {
+	if req.MAC, err = a.signCommand(ctx, s.account, &api.Command{DeviceID: d.ID, Kind: api.CommandRollback, OperationID: req.ID, RollbackOf: op.ID, Only: req.Only}); err != nil {
 		return err
 	}
 	o, err := s.Rollback(ctx, op.ID, req)
@@ -128,7 +128,7 @@ func (a *app) organizeAfar(ctx context.Context, folders []string, rules string, 
 	if rules != "" {
 		req.Options = map[string]any{"rules": rules}
 	}
-	if req.MAC, err = s.sign(&api.Command{DeviceID: d.ID, Kind: api.CommandOrganize, OperationID: req.ID, Root: folders[0], Rules: rules, Options: req.Options}); err != nil {
+	if req.MAC, err = a.signCommand(ctx, s.account, &api.Command{DeviceID: d.ID, Kind: api.CommandOrganize, OperationID: req.ID, Root: folders[0], Rules: rules, Options: req.Options}); err != nil {
 		return err
 	}
 	o, err := s.StartOperation(ctx, req)
@@ -150,7 +150,6 @@ func offers(d api.Device, kind api.CommandKind) error {
 type otherAccount struct {
 	*account
 	app *app
-	commandKeys
 }
 
 // otherDevice finds the device that the flags name.
@@ -169,8 +168,6 @@ func (a *app) otherDevice(ctx context.Context, f *afarFlags) (*otherAccount, api
 		err = usage("%s is a folder of the server, which has no agent", show(d.Name))
 	case d.ID == acc.login.DeviceID:
 		err = usage("%s is this device: leave --device out", show(d.Name))
-	default:
-		s.commandKeys, err = a.commandKeys(ctx, acc)
 	}
 	if err != nil {
 		acc.Close()

@@ -173,15 +173,12 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 	if err != nil {
 		return err
 	}
-	keys, err := a.commandKeys(ctx, acc)
-	if err != nil {
-		return err
-	}
 	path, err := a.journalPath()
 	if err != nil {
 		return err
 	}
-	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: keys.verify, Sync: func(ctx context.Context) error { return a.syncBehind(ctx, &f.serverFlags) }, Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
+	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: func(ctx context.Context, c *api.Command) error { return a.verifyCommand(ctx, acc, c) },
+		Sync: a.syncBehind(&f.serverFlags), Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
 	opt.Offers = api.Offers{Kinds: []api.CommandKind{}, Folders: slices.Sorted(maps.Keys(d.folders)), Rules: slices.Sorted(maps.Keys(d.sets))}
 	for _, k := range f.allow {
 		opt.Offers.Kinds = append(opt.Offers.Kinds, api.CommandKind(k))
@@ -198,23 +195,29 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 }
 
 // syncBehind pushes and pulls once, and speaks only of what a person should know.
-func (a *app) syncBehind(ctx context.Context, f *serverFlags) error {
-	s, err := a.openSync(ctx, &syncFlags{serverFlags: *f}, func(replica.Progress) {})
-	if err != nil {
-		return err
+func (a *app) syncBehind(f *serverFlags) func(context.Context) error {
+	told := map[string]bool{}
+	return func(ctx context.Context) error {
+		s, err := a.openSync(ctx, &syncFlags{serverFlags: *f}, func(replica.Progress) {})
+		if err != nil {
+			return err
+		}
+		pushed, err := s.replica.Push(ctx, s.acc, s.journal, s.device)
+		if pushed.NewEpoch != "" {
+			a.warn("%s", epochText(&pushed))
+		}
+		var pulled replica.Pulled
+		if err == nil {
+			pulled, err = s.replica.Pull(ctx, s.acc, s.device)
+		}
+		for _, t := range pulled.Trouble {
+			if !told[t] {
+				told[t] = true
+				a.warn("%s", capital(t))
+			}
+		}
+		return errors.Join(err, s.close())
 	}
-	pushed, err := s.replica.Push(ctx, s.acc, s.journal, s.device)
-	if pushed.NewEpoch != "" {
-		a.warn("%s", epochText(&pushed))
-	}
-	var pulled replica.Pulled
-	if err == nil {
-		pulled, err = s.replica.Pull(ctx, s.acc, s.device)
-	}
-	for _, t := range pulled.Trouble {
-		a.warn("%s", capital(t))
-	}
-	return errors.Join(err, s.close())
 }
 
 // offer says in words what the agent will do.

@@ -63,9 +63,9 @@ type Options struct {
 	Device uuid.UUID // that the server knows the journal as
 	Do     Executor
 	Offers api.Offers // its kinds are those that are allowed: all others are refused
-	// Verify checks that a command was made, and lately, by a device of an account with end-to-end encryption; nil without
-	// that.
-	Verify func(*api.Command) error
+	// Verify checks that a command was made, and lately, by a device of the account, if that has end-to-end encryption; nil
+	// checks nothing. A Refusal refuses the command; after any other error it waits.
+	Verify func(context.Context, *api.Command) error
 	// Sync pushes what the journal has and pulls what other devices have; nil if there is nothing of that.
 	Sync func(context.Context) error
 	// Mark is another text whenever the journal may have changed. It is asked every few seconds.
@@ -251,6 +251,19 @@ func (a *agent) command(ctx context.Context, c *api.Command) (busy bool) {
 		a.refuse(ctx, c, err)
 		return false
 	}
+	if a.Verify != nil {
+		err := a.Verify(ctx, c)
+		var r Refusal
+		switch {
+		case errors.As(err, &r):
+			a.refuse(ctx, c, err)
+			return false
+		case err != nil:
+			a.worry("keys", err)
+			return true
+		}
+		a.worry("keys", nil)
+	}
 	w := &work{agent: a, c: c}
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -300,12 +313,6 @@ func (a *agent) allowed(c *api.Command) error {
 		return Refusal("the command gives no operation that could carry it out")
 	case c.Kind == api.CommandRollback && c.RollbackOf == uuid.Nil:
 		return Refusal("the command names no operation to take back")
-	}
-	if a.Verify == nil {
-		return nil
-	}
-	if err := a.Verify(c); err != nil {
-		return Refusal("the command does not come from a device that has the account's keys, or it is too old")
 	}
 	return nil
 }

@@ -283,7 +283,7 @@ func TestRefuses(t *testing.T) {
 		"no operation":    {command: func(c *api.Command) { c.OperationID = uuid.Nil }},
 		"no time":         {command: func(c *api.Command) { c.OperationID = uuid.New() }},
 		"no target":       {command: func(c *api.Command) { c.RollbackOf = uuid.Nil }},
-		"no mac":          {opt: func(o *Options) { o.Verify = func(*api.Command) error { return errors.New("no mac") } }},
+		"no mac":          {opt: func(o *Options) { o.Verify = func(context.Context, *api.Command) error { return Refusal("no mac") } }},
 		"the device":      {device: Refusal("no such folder")},
 		"it had begun":    {command: func(c *api.Command) { c.State = api.CommandRunning; c.LeaseUntil = new(time.Time) }, device: Refusal("no such folder"), want: api.CommandFailed},
 	} {
@@ -327,6 +327,32 @@ func TestBusy(t *testing.T) {
 		r.stop(t)
 		if state, words := s.state(c); state != api.CommandSucceeded || len(words) != 2 {
 			t.Error(state, words)
+		}
+	})
+}
+
+// TestKeysAway: a command whose signature cannot be checked now waits, and is not refused.
+func TestKeysAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d := newFakeServer(), newFakeDevice()
+		began := time.Now()
+		c := s.add(newCommand(api.CommandOrganize))
+		r := start(s, d, func(o *Options) {
+			o.Verify = func(context.Context, *api.Command) error {
+				if time.Since(began) < 3*time.Minute {
+					return errAway
+				}
+				return nil
+			}
+		})
+		time.Sleep(2 * time.Minute)
+		if state, words := s.state(c); state != api.CommandLeased || len(words) > 0 {
+			t.Error(state, words)
+		}
+		time.Sleep(8 * time.Minute)
+		r.stop(t)
+		if state, _ := s.state(c); state != api.CommandSucceeded {
+			t.Error(state)
 		}
 	})
 }
