@@ -159,7 +159,13 @@ func (a *app) otherDevice(ctx context.Context, f *afarFlags) (*otherAccount, api
 		return nil, api.Device{}, err
 	}
 	s := &otherAccount{account: acc, app: a}
-	d, err := findDevice(ctx, acc.Client, f.device)
+	word := f.device
+	for id, name := range a.deviceNames(acc.login.UserID) { // of an encrypted account, whose server does not know them
+		if strings.EqualFold(name, word) {
+			word = id.String()
+		}
+	}
+	d, err := findDevice(ctx, acc.Client, word)
 	switch {
 	case err != nil:
 	case d.RevokedAt != nil:

@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"errors"
-	"time"
 
 	"forg/sync/agent"
 	"forg/sync/api"
@@ -37,7 +36,7 @@ func (a *app) verifyCommand(ctx context.Context, acc *account, c *api.Command) e
 		return err
 	}
 	if err = r.current(ctx); err == nil {
-		err = r.keys.CheckCommand(c, time.Now())
+		err = r.keys.CheckCommand(c, a.now())
 	}
 	_, answered := errors.AsType[*client.Error](err)
 	switch {
