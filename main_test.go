@@ -1,13 +1,21 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/big"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,26 +110,55 @@ func condition(name string) (bool, error) {
 type verb = func(ts *testscript.TestScript, neg bool, args []string)
 
 var verbs = map[string]verb{
-	"age":      ageVerb,
-	"code":     codeVerb,
-	"end":      endVerb,
-	"fifo":     fifoVerb,
-	"hardlink": hardlinkVerb,
-	"json":     jsonVerb,
-	"mkfile":   mkfileVerb,
-	"mount":    mountVerb,
-	"mtime":    mtimeVerb,
-	"put":      putVerb,
-	"same":     sameVerb,
-	"sample":   sampleVerb,
-	"scrub":    scrubVerb,
-	"sh":       shVerb,
-	"snapshot": snapshotVerb,
-	"socket":   socketVerb,
-	"start":    startVerb,
-	"tree":     treeVerb,
-	"until":    untilVerb,
-	"xattr":    xattrVerb,
+	"age":       ageVerb,
+	"authority": authorityVerb,
+	"code":      codeVerb,
+	"end":       endVerb,
+	"fifo":      fifoVerb,
+	"hardlink":  hardlinkVerb,
+	"json":      jsonVerb,
+	"mkfile":    mkfileVerb,
+	"mount":     mountVerb,
+	"mtime":     mtimeVerb,
+	"put":       putVerb,
+	"same":      sameVerb,
+	"sample":    sampleVerb,
+	"scrub":     scrubVerb,
+	"sh":        shVerb,
+	"snapshot":  snapshotVerb,
+	"socket":    socketVerb,
+	"start":     startVerb,
+	"tree":      treeVerb,
+	"until":     untilVerb,
+	"xattr":     xattrVerb,
+}
+
+// authority DIR: makes a certificate authority of one's own, DIR/ca.pem, and of it a certificate for 127.0.0.1, DIR/cert.pem
+// and DIR/key.pem.
+func authorityVerb(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 1, "authority DIR")
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o755))
+	keys := make([]*ecdsa.PrivateKey, 2)
+	for i := range keys {
+		k, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+		ts.Check(err)
+		keys[i] = k
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority of my own"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "127.0.0.1"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	write := func(name, kind string, der []byte, err error) {
+		ts.Check(err)
+		ts.Check(os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+	}
+	der, err := x509.CreateCertificate(crand.Reader, ca, ca, keys[0].Public(), keys[0])
+	write("ca.pem", "CERTIFICATE", der, err)
+	der, err = x509.CreateCertificate(crand.Reader, leaf, ca, keys[1].Public(), keys[0])
+	write("cert.pem", "CERTIFICATE", der, err)
+	der, err = x509.MarshalECPrivateKey(keys[1])
+	write("key.pem", "EC PRIVATE KEY", der, err)
 }
 
 func want(ts *testscript.TestScript, ok bool, usage string) {
