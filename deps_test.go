@@ -22,7 +22,7 @@ var policy = map[string]struct {
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
 		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
-			"forg/sync/agent", "forg/sync/api", "forg/sync/client", "forg/sync/seal",
+			"forg/sync/agent", "forg/sync/api", "forg/sync/client", "forg/sync/replica", "forg/sync/seal",
 			"forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // but with the tag noserver
 		outside: []string{
 			"github.com/google/uuid",                                                               // ids of the operator's commands
@@ -118,6 +118,11 @@ var policy = map[string]struct {
 		outside: []string{"github.com/google/uuid"},
 		not:     append([]string{"flag", "log", "log/slog", "os", "os/exec", "os/signal"}, offline...), // sends nothing
 	},
+	"forg/sync/replica": {
+		forg:    []string{"forg/journal", "forg/sync/api", "forg/sync/client", "forg/sync/feed"},
+		outside: []string{"github.com/google/uuid", "modernc.org/sqlite"},
+		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // the client knows HTTP
+	},
 	"forg/sync/seal": {
 		forg:    []string{"forg/sync/api"},
 		outside: []string{"filippo.io/age", "github.com/google/uuid", "golang.org/x/crypto"}, // wraps keys to devices; seals entries
@@ -143,6 +148,7 @@ var policy = map[string]struct {
 		forg:    []string{"forg/internal/pgtest", "forg/sync/api"}, // the suite serve
 		outside: []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/tsenart/vegeta/v12", "golang.org/x/crypto/bcrypt"},
 	},
+	"forg/internal/simnet": {},                                             // for tests
 	"forg/internal/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
 	"forg/docs/generate":   {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }

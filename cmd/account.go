@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
-	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/client"
 )
@@ -119,15 +118,7 @@ func (a *app) hasKeyring() bool {
 
 // journalDevice is the id by which a server knows this journal. A journal that does not exist is made.
 func (a *app) journalDevice(ctx context.Context) (uuid.UUID, error) {
-	path, err := a.journalPath()
-	if err != nil {
-		return uuid.Nil, err
-	}
-	// One that was carried to another machine gets a new id when it is opened for writing.
-	j, err := journal.Open(ctx, path, journal.Options{Now: a.now})
-	if errors.Is(err, journal.ErrLocked) { // whoever holds it has opened it for writing
-		j, err = journal.Open(ctx, path, journal.Options{ReadOnly: true, Now: a.now})
-	}
+	j, err := a.syncJournal(ctx)
 	if err != nil {
 		return uuid.Nil, err
 	}
@@ -137,7 +128,7 @@ func (a *app) journalDevice(ctx context.Context) (uuid.UUID, error) {
 		return uuid.Nil, err
 	}
 	if len(all) == 0 {
-		return uuid.Nil, fmt.Errorf("the journal %s has no device yet", show(path))
+		return uuid.Nil, fmt.Errorf("the journal %s has no device yet", show(j.Path()))
 	}
 	return all[len(all)-1].Device, nil
 }

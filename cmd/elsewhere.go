@@ -46,13 +46,13 @@ func (a *app) findOperation(ctx context.Context, j *journal.Journal, ref string)
 	}
 	defer r.Close()
 	if other, ok, rerr := r.Operation(ctx, ref); rerr == nil && ok {
-		name := a.deviceName(ctx, r, other.Device)
+		name := a.remoteName(ctx, r, other.Device)
 		return o, fmt.Errorf("operation %s was carried out on %s, where its files are: run forg there", other.ID, show(name))
 	}
 	return o, err
 }
 
-func (a *app) deviceName(ctx context.Context, r *replica.Replica, id uuid.UUID) string {
+func (a *app) remoteName(ctx context.Context, r *replica.Replica, id uuid.UUID) string {
 	all, err := r.Devices(ctx)
 	if i := slices.IndexFunc(all, func(d replica.Device) bool { return d.ID == id }); err == nil && i >= 0 {
 		return all[i].Name
@@ -295,7 +295,7 @@ func (a *app) showElsewhere(ctx context.Context, ref string) (bool, error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	device := a.deviceName(ctx, r, op.Device)
+	device := a.remoteName(ctx, r, op.Device)
 	w := bufio.NewWriter(a.out)
 	var o *object
 	if a.json {

@@ -96,7 +96,7 @@ func (a *app) syncPath() (string, error) {
 	return path + ".sync", nil // of a journal that was given by --journal, one of several in a folder maybe
 }
 
-// history opens the journal to read what is to be sent. It takes no lock, so that nobody waits for it, unless the journal
+// syncJournal opens the journal to read what is to be sent. It takes no lock, so that nobody waits for it, unless the journal
 // is not there yet or was carried here from another machine.
 func (a *app) syncJournal(ctx context.Context) (*journal.Journal, error) {
 	path, err := a.journalPath()
@@ -123,7 +123,7 @@ func (a *app) syncJournal(ctx context.Context) (*journal.Journal, error) {
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("open journal %s: it changes all the time", path)
+	return nil, fmt.Errorf("open journal %s: it goes from machine to machine", path)
 }
 
 // newEpoch begins a new epoch in the journal, as soon as no other forg is at work on it.
