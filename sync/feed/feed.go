@@ -77,7 +77,7 @@ func body(ev *journal.Event, recalled bool) (api.Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch v := v.(type) {
+	switch v.(type) {
 	case journal.Pruned:
 		return &api.Redact{Reason: "pruned"}, nil
 	case journal.Recalled:
