@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"forg/sync/api"
+	"forg/sync/client"
 )
 
 var laptop = uuid.MustParse("0198c0de-0000-4000-8000-00000000d001")
@@ -71,9 +72,9 @@ func (s *fakeServer) fails() (before, after bool) {
 
 func (s *fakeServer) Commands(ctx context.Context, device uuid.UUID, wait time.Duration) ([]api.Command, error) {
 	until := time.Now().Add(wait)
+	s.asked++
 	for {
 		s.mu.Lock()
-		s.asked++
 		before, after := s.fails()
 		if before {
 			s.mu.Unlock()
@@ -116,11 +117,11 @@ func (s *fakeServer) Answer(ctx context.Context, device, id uuid.UUID, u api.Com
 	}
 	i := slices.IndexFunc(s.commands, func(c *api.Command) bool { return c.ID == id })
 	if i < 0 {
-		return got, api.NewProblem(api.CodeNotFound, "")
+		return got, problem(api.CodeNotFound)
 	}
 	c := s.commands[i]
 	if c.Lease != u.Lease || c.State.Final() && c.State != u.State || c.State != u.State && !c.State.CanBecome(u.State) {
-		return got, api.NewProblem(api.CodeLeaseLost, "")
+		return got, problem(api.CodeLeaseLost)
 	}
 	if c.State != u.State {
 		s.words[id] = append(s.words[id], u.State)
@@ -426,14 +427,18 @@ func TestShutOut(t *testing.T) {
 	})
 }
 
+func problem(code api.Code) error {
+	return &client.Error{Problem: *api.NewProblem(code, ""), Act: "ask"}
+}
+
 type refusing struct{ code api.Code }
 
 func (r refusing) Commands(context.Context, uuid.UUID, time.Duration) ([]api.Command, error) {
-	return nil, api.NewProblem(r.code, "")
+	return nil, problem(r.code)
 }
 
 func (r refusing) Answer(context.Context, uuid.UUID, uuid.UUID, api.CommandUpdate) (api.CommandUpdated, error) {
-	return api.CommandUpdated{}, api.NewProblem(r.code, "")
+	return api.CommandUpdated{}, problem(r.code)
 }
 
 func (r refusing) Offer(context.Context, uuid.UUID, api.Offers) error { return nil }
@@ -456,39 +461,16 @@ func (h *hasty) Offer(context.Context, uuid.UUID, api.Offers) error { return nil
 // is nearly free.
 func TestRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		quick, away, idle := new(hasty), newFakeServer(), newFakeServer()
+		away.random, away.faults = rand.New(rand.NewPCG(1, 2)), 100
 		for name, test := range map[string]struct {
 			server Server
-			asked  func() int
+			asked  *int
 			most   int
 		}{
-			"hasty": func() (x struct {
-				server Server
-				asked  func() int
-				most   int
-			}) {
-				h := new(hasty)
-				x.server, x.asked, x.most = h, func() int { return h.asked }, 3600
-				return x
-			}(),
-			"away": func() (x struct {
-				server Server
-				asked  func() int
-				most   int
-			}) {
-				s := newFakeServer()
-				s.random, s.faults = rand.New(rand.NewPCG(1, 2)), 100
-				x.server, x.asked, x.most = s, func() int { return s.asked }, 40
-				return x
-			}(),
-			"idle": func() (x struct {
-				server Server
-				asked  func() int
-				most   int
-			}) {
-				s := newFakeServer()
-				x.server, x.asked, x.most = s, func() int { return s.asked }, 130
-				return x
-			}(),
+			"hasty": {quick, &quick.asked, 3600},
+			"away":  {away, &away.asked, 40},
+			"idle":  {idle, &idle.asked, 130},
 		} {
 			looks, syncs := 0, 0
 			r := start(newFakeServer(), newFakeDevice(), func(o *Options) {
@@ -498,8 +480,8 @@ func TestRests(t *testing.T) {
 			})
 			time.Sleep(time.Hour)
 			r.stop(t)
-			if test.asked() > test.most || looks > 800 || syncs > 30 || syncs < 6 {
-				t.Errorf("%s: in an hour it asks %d times for commands, looks %d times at the journal and syncs %d times", name, test.asked(), looks, syncs)
+			if *test.asked > test.most || looks > 800 || syncs > 30 || syncs < 6 {
+				t.Errorf("%s: in an hour it asks %d times for commands, looks %d times at the journal and syncs %d times", name, *test.asked, looks, syncs)
 			}
 		}
 	})
