@@ -37,9 +37,9 @@ func (f *loginFlags) register(fl *pflag.FlagSet) {
 
 const loginText = `
 
-The password is asked for on the terminal, or read with --password-stdin; it is never kept. What is kept are tokens: in the
-keyring of the system, or, where there is none, in a file beside the journal that only you can read. For scripts and cron
-there are API keys instead of a login: set FORG_TOKEN to one ("forg api-keys create") and FORG_SERVER to the address.`
+The password is asked for on the terminal, or read with --password-stdin; it is never kept. What is kept are tokens: in
+the keyring of the system, or, where there is none, in a file beside the journal that only you can read. For scripts
+and cron there are API keys: set FORG_TOKEN to one ("forg api-keys create") and FORG_SERVER to the address.`
 
 func (a *app) loginCmd() *cobra.Command {
 	var f loginFlags
@@ -105,7 +105,7 @@ func (a *app) entry(ctx context.Context, f *loginFlags, email string) (*entry, e
 	if before.Server != "" && before.Server != c.Server() && !before.Ended {
 		return nil, fmt.Errorf("you are logged in to %s; to change the server log out there first: forg logout", show(before.Server))
 	}
-	device, err := deviceName(f.device)
+	device, err := deviceName(cmp.Or(f.device, before.DeviceName))
 	if err != nil {
 		return nil, err
 	}
@@ -196,11 +196,8 @@ func (a *app) signup(ctx context.Context, f *loginFlags, email, name string) err
 	var password string
 	if f.stdin {
 		password, err = a.passwordLine()
-	} else if password, err = a.typedPassword(ctx, "A new password, 8 characters at least: "); err == nil {
-		var again string
-		if again, err = a.typedPassword(ctx, "Again: "); err == nil && again != password {
-			return errors.New("the two passwords differ; nothing was done")
-		}
+	} else {
+		password, err = a.newTypedPassword(ctx)
 	}
 	if err != nil {
 		return err

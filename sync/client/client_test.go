@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -633,9 +634,10 @@ func TestSlow(t *testing.T) {
 
 // TestCAFile: a server with a certificate of an authority of one's own is trusted once that is given, and only then.
 func TestCAFile(t *testing.T) {
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { sayJSON(w, 200, api.User{Email: "e"}) }))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { sayJSON(w, 200, api.User{Email: "e"}) }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of who does not trust it
+	s.StartTLS()
 	t.Cleanup(s.Close)
-	s.Config.ErrorLog = nil
 	ask := func(server, file string) error {
 		c, err := New(Options{Server: server, Tokens: APIKey("k"), CAFile: file})
 		if err != nil {

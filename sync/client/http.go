@@ -140,7 +140,8 @@ func encode(raw []byte, encoding string) ([]byte, error) {
 		if _, err := z.Write(raw); err != nil {
 			return nil, err
 		}
-		return b.Bytes(), z.Close()
+		err := z.Close() // writes what is left
+		return b.Bytes(), err
 	}
 	return raw, nil
 }
@@ -415,4 +416,36 @@ func (c *cutReader) Read(b []byte) (int, error) {
 		err = fmt.Errorf("%w: %w", api.ErrCut, err)
 	}
 	return n, err
+}
+
+// Export writes everything that the server keeps of the account to w: lines of JSON. An answer that was cut off is
+// api.ErrCut; other errors are those of w and of the connection.
+func (c *Client) Export(ctx context.Context, w io.Writer) error {
+	return c.send(ctx, &call{what: "export", method: "GET", path: "/api/v1/auth/me/export", accept: "application/x-ndjson", time: requestTime},
+		func(_ *http.Response, body io.Reader) error {
+			var tail []byte // of what has come: the last line says that it is the last
+			b := make([]byte, 64<<10)
+			for {
+				n, err := (&cutReader{body}).Read(b)
+				if _, werr := w.Write(b[:n]); werr != nil {
+					return &callerError{werr}
+				}
+				if tail = append(tail, b[:n]...); len(tail) > 256 {
+					tail = append(tail[:0], tail[len(tail)-256:]...)
+				}
+				switch {
+				case err == io.EOF:
+					lines := bytes.Split(bytes.TrimSpace(tail), []byte("\n"))
+					var last struct {
+						Type string `json:"type"`
+					}
+					if json.Unmarshal(lines[len(lines)-1], &last) != nil || last.Type != "end" {
+						return api.ErrCut
+					}
+					return nil
+				case err != nil:
+					return err
+				}
+			}
+		})
 }

@@ -179,24 +179,14 @@ func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 // read reads the file. Error: ErrLoggedOut if there is none.
 func (s *Store) read() (savedLogin, error) {
 	var l savedLogin
-	info, err := os.Lstat(s.path)
+	f, err := s.openFile()
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, ErrLoggedOut
 	}
 	if err != nil {
 		return l, fmt.Errorf("read the login: %w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return l, fmt.Errorf("read the login: %s is no plain file; remove it and log in again", s.path)
-	}
-	f, err := os.Open(s.path)
-	if err != nil {
-		return l, fmt.Errorf("read the login: %w", err)
-	}
 	defer f.Close()
-	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
-		return l, fmt.Errorf("read the login: %s was replaced meanwhile", s.path)
-	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if err != nil {
 		return l, fmt.Errorf("read the login: %w", err)
@@ -205,6 +195,30 @@ func (s *Store) read() (savedLogin, error) {
 		return l, fmt.Errorf("read the login: %s is damaged; log in again", s.path)
 	}
 	return l, nil
+}
+
+// openFile opens the file itself, not what a link at its place leads to.
+func (s *Store) openFile() (*os.File, error) {
+	for try := 0; ; try++ {
+		info, err := os.Lstat(s.path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is no plain file; remove it and log in again", s.path)
+		}
+		f, err := os.Open(s.path)
+		if err != nil {
+			return nil, err
+		}
+		if now, err := f.Stat(); err == nil && os.SameFile(info, now) {
+			return f, nil
+		}
+		f.Close()
+		if try == 100 { // another process has refreshed it in between, but not that often
+			return nil, fmt.Errorf("%s is being replaced all the time", s.path)
+		}
+	}
 }
 
 // secrets are the tokens of a login that was read.
