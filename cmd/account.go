@@ -142,6 +142,9 @@ func (a *app) serverTrouble(err error) error {
 	if errors.As(err, &exit) || errors.Is(err, context.Canceled) {
 		return err
 	}
+	if _, told := errors.AsType[*advised](err); told {
+		return err
+	}
 	hint := ""
 	switch e, answered := errors.AsType[*client.Error](err); {
 	case errors.Is(err, client.ErrLoggedOut):
@@ -178,5 +181,14 @@ func (a *app) serverTrouble(err error) error {
 	if hint == "" {
 		return err
 	}
-	return fmt.Errorf("%w; %s", err, hint)
+	return &advised{err, hint}
 }
+
+// advised is an error with what a person can do about it.
+type advised struct {
+	error
+	hint string
+}
+
+func (e *advised) Error() string { return e.error.Error() + "; " + e.hint }
+func (e *advised) Unwrap() error { return e.error }

@@ -292,6 +292,9 @@ func (a *app) sayPushed(p *replica.Pushed, s *synced) {
 	if a.json {
 		return
 	}
+	if p.Entries == 0 && p.NewEpoch != "" {
+		return
+	}
 	if p.Entries == 0 {
 		a.say("Nothing to send: %s has all %s of this device.", show(s.acc.Server()), eventsText(p.Acked))
 	} else {
@@ -388,6 +391,8 @@ func (a *app) forget(ctx context.Context, f *syncFlags, refs []string, all, late
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s noted to be forgotten; the next \"forg sync\" sends it: %w", operationsText(int64(n)), err)
+	case n == 0 && !sent:
+		a.say("There is nothing to forget.")
 	case !sent:
 		a.say("%s noted; the next \"forg sync\" has them erased.", capital(operationsText(int64(n))))
 	case n == 0:

@@ -63,7 +63,12 @@ func (j *Journal) NewEpoch(ctx context.Context) error {
 	if err := j.db.QueryRowContext(ctx, "SELECT device FROM epochs ORDER BY n DESC LIMIT 1").Scan(&device); err != nil {
 		return j.explain(err)
 	}
-	return j.explain(j.beginEpoch(ctx, device, machineHash()))
+	if err := j.beginEpoch(ctx, device, machineHash()); err != nil {
+		return j.explain(err)
+	}
+	// Whoever copies the file without its WAL, while somebody reads it, is not to copy the epoch before.
+	_, err := j.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return j.explain(err)
 }
 
 // Event is one event of the log, for those who carry the log elsewhere.

@@ -39,7 +39,6 @@ type machine struct {
 	skew    time.Duration
 	clean   bool
 	restore []func()
-	open    bool // its last operation was cut short
 }
 
 // TestConverge lets devices organize, undo, prune, forget, crash, lose their sync.db, be cloned and be restored from backups,
@@ -208,7 +207,7 @@ func (w *world) operate(m *machine, undoes int64, cut bool) {
 			outs = append(outs, journal.Outcome{No: rapid.Int64Range(1, n).Draw(t, "step"), Count: 1, Err: "permission denied",
 				State: rapid.SampledFrom([]journal.State{journal.Failed, journal.Skipped, journal.Lost}).Draw(t, "state")})
 		}
-		f := journal.Finish{Status: journal.Completed, Moved: n - int64(len(outs)), Failed: int64(len(outs)), Bytes: n * 100}
+		f := journal.Finish{Status: journal.Completed, Moved: max(0, n-int64(len(outs))), Failed: int64(len(outs)), Bytes: n * 100}
 		if len(outs) > 0 {
 			f.Status = journal.Partial
 		}

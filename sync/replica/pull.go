@@ -91,6 +91,7 @@ func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (Pulled,
 func (r *Replica) pullAll(ctx context.Context, s Server, device uuid.UUID, cursor *int64, patience *time.Duration, resets *int, out *Pulled) error {
 	for {
 		var end api.PullEnd
+		start := *cursor
 		err := r.try(ctx, patience, then(api.FromZero), func() (err error) {
 			before := *cursor
 			end, err = r.pullOnce(ctx, s, device, cursor, out)
@@ -117,6 +118,9 @@ func (r *Replica) pullAll(ctx context.Context, s Server, device uuid.UUID, curso
 		}
 		if end.Next >= end.Head {
 			return nil
+		}
+		if *cursor == start {
+			return r.stop(ctx, CodeServer, "the server has more to pull after %d and does not give it", start)
 		}
 	}
 }

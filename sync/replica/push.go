@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -65,12 +66,13 @@ func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device
 	}
 	// Whoever shares a log with another copy of the journal begins anew once; twice in one push means that the other one is
 	// at it this very moment, and then it is the user who has to do something.
-	learned := false
-	for begun := 0; begun < 2; {
+	learned, begun := false, false
+	for first := Reason(""); ; {
 		reason, err := r.pushEpoch(ctx, s, j, device, limits, &patience, &out)
 		if err != nil || reason == "" {
 			return out, err
 		}
+		first = cmp.Or(first, reason)
 		if reason != ReasonRestored && !learned {
 			// What was written down here may be older than both the journal and the server, or have made an entry anew that was
 			// sent already: then the server's log is this journal's, event for event, and it is learned again.
@@ -80,12 +82,14 @@ func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device
 			}
 			continue
 		}
-		begun++
-		if err := r.begin(ctx, j, reason, &out); err != nil {
+		if begun {
+			return out, r.stop(ctx, api.CodeFork, "another copy of this journal syncs as the same device at this very moment; log in there anew, or stop it, then run \"forg sync\"")
+		}
+		begun = true
+		if err := r.begin(ctx, j, first, &out); err != nil {
 			return out, err
 		}
 	}
-	return out, r.stop(ctx, api.CodeFork, "another copy of this journal syncs as the same device at this very moment; log in there anew, or stop it, then run \"forg sync\"")
 }
 
 // unlearn drops what is known of the current epoch at the server.
@@ -165,7 +169,7 @@ func (r *Replica) pushEpoch(ctx context.Context, s Server, j *journal.Journal, d
 		if len(entries) == 0 && asked {
 			return "", r.tx(ctx, func(tx *sql.Tx) error { return setFact(ctx, tx, factPushed, r.opt.Now().Unix()) })
 		}
-		send := entries[:min(len(entries), most)]
+		send := append([]api.Entry{}, entries[:min(len(entries), most)]...) // never null
 		req := &api.PushRequest{Protocol: api.Protocol, DeviceID: o.device, Epoch: o.epoch, PrevChain: o.head.Chain, Entries: send}
 		var res api.PushResponse
 		err = r.try(ctx, patience, pushAnswer, func() (err error) {
@@ -481,6 +485,9 @@ func (r *Replica) rewind(ctx context.Context, s Server, j *journal.Journal, o *o
 	there := api.LogHead{Chain: api.Genesis(o.device, o.epoch)}
 	if i := slices.IndexFunc(state.Logs, func(l api.DeviceLog) bool { return l.DeviceID == o.device && l.Epoch == o.epoch }); i >= 0 {
 		there = api.LogHead{AckedSeq: state.Logs[i].AckedSeq, Chain: state.Logs[i].Chain}
+	}
+	if there.AckedSeq >= o.head.AckedSeq {
+		return "", r.stop(ctx, CodeServer, "the server says of the log of this device that it has %d entries, and then that it has less", there.AckedSeq)
 	}
 	here := api.LogHead{Chain: api.Genesis(o.device, o.epoch)}
 	if there.AckedSeq > 0 {

@@ -195,7 +195,7 @@ func openWrite(ctx context.Context, opt Options) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1)
+	db.SetMaxOpenConns(4) // whoever looks at one thing may look at another meanwhile; nothing here writes side by side
 	r := &Replica{db: db, opt: opt}
 	if err := r.enter(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
