@@ -24,11 +24,13 @@ import (
 // syncFlags are those of sync and of what is below it.
 type syncFlags struct {
 	serverFlags
-	wait time.Duration
+	wait  time.Duration
+	paths string
 }
 
 func (f *syncFlags) register(c *cobra.Command) {
 	f.serverFlags.register(c.Flags())
+	choiceVar(c.Flags(), &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
 	c.Flags().DurationVar(&f.wait, "wait", time.Minute, "bear failures that may pass for this `time`, trying again in between")
 }
 
@@ -80,7 +82,7 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	in.register(pull)
-	c.AddCommand(push, pull, a.syncStatusCmd(), a.syncForgetCmd())
+	c.AddCommand(push, pull, a.syncStatusCmd(), a.syncForgetCmd(), a.syncKeyCmd())
 	return c
 }
 
@@ -178,7 +180,11 @@ func (a *app) openSync(ctx context.Context, f *syncFlags, note func(replica.Prog
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	r, err := replica.Open(ctx, replica.Options{Path: path, Account: acc.accountKey(a), Version: version(), NewEpoch: a.newEpoch(10 * time.Second),
+	seals, err := a.sealing(ctx, acc, f.paths, f.wait)
+	if err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	r, err := replica.Open(ctx, replica.Options{Path: path, Seal: seals, Account: acc.accountKey(a), Version: version(), NewEpoch: a.newEpoch(10 * time.Second),
 		Patience: f.wait, Note: note, Now: a.now})
 	if err != nil {
 		if errors.Is(err, journal.ErrLocked) {

@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"forg/sync/api"
 	"forg/sync/client"
+	"forg/sync/replica"
 	"forg/sync/seal"
 )
 
@@ -31,6 +33,7 @@ type keyring struct {
 	acc    *account
 	user   uuid.UUID
 	device uuid.UUID
+	wait   time.Duration // how long failures that may pass are borne
 	file   *seal.File
 	keys   *seal.Keys // nil: none, and none asked for
 	state  api.KeyState
@@ -49,8 +52,8 @@ func (a *app) keysPath() (string, error) {
 }
 
 // keyring reads the keys of this device, and asks the server for those of the account.
-func (a *app) keyring(ctx context.Context, acc *account) (*keyring, error) {
-	r := &keyring{app: a, acc: acc, user: acc.login.UserID}
+func (a *app) keyring(ctx context.Context, acc *account, wait time.Duration) (*keyring, error) {
+	r := &keyring{app: a, acc: acc, user: acc.login.UserID, wait: wait}
 	path, err := a.keysPath()
 	if err != nil {
 		return nil, err
@@ -59,11 +62,14 @@ func (a *app) keyring(ctx context.Context, acc *account) (*keyring, error) {
 		return nil, err
 	}
 	if r.user == uuid.Nil { // an API key does not tell
-		me, err := acc.Me(ctx)
+		err := r.patiently(ctx, func() error {
+			me, err := acc.Me(ctx)
+			r.user = me.ID
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
-		r.user = me.ID
 	}
 	if r.device, err = acc.device(ctx); err != nil {
 		return nil, err
@@ -77,12 +83,38 @@ func (r *keyring) look(ctx context.Context) error {
 	if r.keys != nil && r.keys.Device != r.device {
 		r.keys = nil // of before the journal was made anew, or of the machine that this one was copied from
 	}
-	var err error
-	r.state, err = r.acc.Keys(ctx)
+	err := r.patiently(ctx, func() (err error) {
+		r.state, err = r.acc.Keys(ctx)
+		return err
+	})
 	if e, ok := errors.AsType[*client.Error](err); ok && e.Code == api.CodeNotFound {
 		r.state, err = api.KeyState{}, nil // a server of before there were keys
 	}
 	return err
+}
+
+// patiently asks the server again after failures that may pass, within the time that there is.
+func (r *keyring) patiently(ctx context.Context, ask func() error) error {
+	var pause client.Backoff
+	for {
+		err := ask()
+		if err == nil || ctx.Err() != nil || client.ThenOf(err) != api.Again {
+			return err
+		}
+		d := pause.Next(err)
+		if d >= r.wait {
+			return err
+		}
+		r.wait -= d
+		if !r.app.quiet {
+			r.app.warn("%v; trying again in %s", err, d.Round(100*time.Millisecond))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(d):
+		}
+	}
 }
 
 // encrypted reports whether the account is.
@@ -109,7 +141,7 @@ func (r *keyring) current(ctx context.Context) error {
 			return err
 		}
 	}
-	if waited { // the others are told how it is called, and the server no more than it has to know
+	if waited || r.keys.Name(r.device) == "" { // the others are told how it is called, and the server no more than it has to know
 		r.introduce(ctx)
 	}
 	return nil
@@ -139,7 +171,7 @@ func (r *keyring) introduce(ctx context.Context) {
 	if r.acc.key {
 		return // a key may not do that
 	}
-	if r.keys.SetName(r.acc.login.DeviceName) {
+	if r.keys.SetName(r.device, r.acc.login.DeviceName) {
 		u, err := r.keys.Update(&r.state)
 		if err == nil {
 			r.state, err = r.acc.SetKeys(ctx, u)
@@ -158,8 +190,8 @@ func (r *keyring) introduce(ctx context.Context) {
 
 // sealing decides how history leaves this device: nil is readable. mode is one of pathModes. A mode that the account does not
 // allow is an error, before anything is sent.
-func (a *app) sealing(ctx context.Context, acc *account, mode string) (*sealer, error) {
-	r, err := a.keyring(ctx, acc)
+func (a *app) sealing(ctx context.Context, acc *account, mode string, wait time.Duration) (replica.Sealer, error) {
+	r, err := a.keyring(ctx, acc, wait)
 	if err != nil {
 		return nil, err
 	}
@@ -171,37 +203,34 @@ func (a *app) sealing(ctx context.Context, acc *account, mode string) (*sealer, 
 		if err := r.current(ctx); err != nil {
 			return nil, err
 		}
-		return &sealer{keys: r.keys}, nil
+		return opener{r.keys}, nil
 	case m == seal.Hashed:
-		h, err := r.file.Hasher()
-		if err != nil {
-			return nil, err
-		}
-		return &sealer{hasher: h}, nil
+		return r.file.Hasher()
 	}
 	return nil, nil
 }
 
-// sealer seals for a server and opens what comes from it.
-type sealer struct {
-	keys   *seal.Keys
-	hasher *seal.Hasher
-}
-
-// Seal is the entry as it leaves.
-func (s *sealer) Seal(device, epoch uuid.UUID, e api.Entry) (api.Entry, error) {
-	if s.hasher != nil {
-		return s.hasher.Seal(device, epoch, e)
-	}
-	return s.keys.Seal(device, epoch, e)
-}
+// opener are keys whose errors a replica understands.
+type opener struct{ *seal.Keys }
 
 // Open is the entry as its device made it.
-func (s *sealer) Open(device, epoch uuid.UUID, e api.Entry) (api.Entry, error) {
-	if s.hasher != nil {
-		return e, nil
+func (o opener) Open(device, epoch uuid.UUID, e api.Entry) (api.Entry, error) {
+	open, err := o.Keys.Open(device, epoch, e)
+	if errors.Is(err, seal.ErrKey) {
+		err = fmt.Errorf("%w: %w", replica.ErrNoKey, err)
 	}
-	return s.keys.Open(device, epoch, e)
+	return open, err
+}
+
+// Devices are the account's, by the names that their owner knows them by.
+func (acc *account) Devices(ctx context.Context) ([]api.Device, error) {
+	all, err := acc.Client.Devices(ctx)
+	for i := range all {
+		if name := acc.names[all[i].ID]; name != "" {
+			all[i].Name = name
+		}
+	}
+	return all, err
 }
 
 // deviceNames are the names of the account's devices that the server does not know, as far as this device has been told.
@@ -223,6 +252,18 @@ func (a *app) deviceNames(user uuid.UUID) map[uuid.UUID]string {
 		}
 	}
 	return names
+}
+
+// renameMember tells the account's devices, and not the server, how one of them is called.
+func (a *app) renameMember(ctx context.Context, acc *account, device uuid.UUID, name string) error {
+	r, err := a.keyring(ctx, acc, 0)
+	if err != nil {
+		return err
+	}
+	return a.change(ctx, r, func() error {
+		r.keys.SetName(device, name)
+		return nil
+	})
 }
 
 const keyAbout = `An account is encrypted with a key that only its devices have. The server keeps the history sealed: it sees
@@ -262,7 +303,7 @@ func (a *app) showKeys(ctx context.Context, f *serverFlags) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.keyring(ctx, acc)
+	r, err := a.keyring(ctx, acc, 0)
 	if err != nil {
 		return err
 	}
@@ -362,7 +403,7 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.keyring(ctx, acc)
+	r, err := a.keyring(ctx, acc, 0)
 	if err != nil {
 		return err
 	}
@@ -436,7 +477,7 @@ func (a *app) keyRequest(ctx context.Context, f *serverFlags) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.keyring(ctx, acc)
+	r, err := a.keyring(ctx, acc, 0)
 	if err != nil {
 		return err
 	}
@@ -527,7 +568,7 @@ func (a *app) keyApprove(ctx context.Context, f *serverFlags, code string) error
 	if err != nil {
 		return err
 	}
-	r, err := a.keyring(ctx, acc)
+	r, err := a.keyring(ctx, acc, 0)
 	if err != nil {
 		return err
 	}
@@ -612,7 +653,7 @@ func (a *app) keyRecover(ctx context.Context, f *serverFlags) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.keyring(ctx, acc)
+	r, err := a.keyring(ctx, acc, 0)
 	if err != nil {
 		return err
 	}
@@ -684,7 +725,7 @@ func (a *app) keyRotate(ctx context.Context, f *serverFlags, without []string) e
 	if err != nil {
 		return err
 	}
-	r, err := a.keyring(ctx, acc)
+	r, err := a.keyring(ctx, acc, 0)
 	if err != nil {
 		return err
 	}
@@ -697,9 +738,6 @@ func (a *app) keyRotate(ctx context.Context, f *serverFlags, without []string) e
 	}
 	welcome := map[uuid.UUID]bool{}
 	for i := range all {
-		if name := r.keys.Name(all[i].ID); name != "" {
-			all[i].Name = name
-		}
 		welcome[all[i].ID] = all[i].RevokedAt == nil
 	}
 	for _, word := range without {

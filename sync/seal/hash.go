@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"strings"
 
 	"github.com/google/uuid"
@@ -30,23 +31,38 @@ const maxHashed = 900 << 10
 // nameSize is the length of a hashed name in letters: 80 bits, so that two names will not meet.
 const nameSize = 16
 
-func (h *Hasher) sum(purpose, text string) []byte {
-	m := hmac.New(sha256.New, h.secret[:])
-	m.Write(appendText(nil, label+purpose))
-	m.Write([]byte(text))
-	return m.Sum(nil)
+// naming is the hashing of one entry: it remembers the names that it has met, which are mostly those of the same folders.
+type naming struct {
+	mac   hash.Hash
+	names map[string]string
 }
 
-// name hashes one part of a path. A name keeps its form in any alphabet: it is letters and digits.
-func (h *Hasher) name(s string) string {
+func (h *Hasher) naming() *naming {
+	return &naming{hmac.New(sha256.New, h.secret[:]), map[string]string{}}
+}
+
+func (n *naming) sum(purpose, text string) []byte {
+	n.mac.Reset()
+	n.mac.Write(appendText(nil, label+purpose))
+	n.mac.Write([]byte(text))
+	return n.mac.Sum(nil)
+}
+
+// name hashes one part of a path: to letters and digits, whatever it was.
+func (n *naming) name(s string) string {
 	if s == "" {
 		return ""
 	}
-	return codeText.EncodeToString(h.sum("name", s)[:nameSize*5/8])
+	hashed, ok := n.names[s]
+	if !ok {
+		hashed = codeText.EncodeToString(n.sum("name", s)[:nameSize*5/8])
+		n.names[s] = hashed
+	}
+	return hashed
 }
 
 // path hashes the parts of a path. Its separators stay: / alone where it begins with one, \ too elsewhere.
-func (h *Hasher) path(p string) string {
+func (n *naming) path(p string) string {
 	separators := `/\`
 	if strings.HasPrefix(p, "/") {
 		separators = "/"
@@ -55,14 +71,14 @@ func (h *Hasher) path(p string) string {
 	for p != "" {
 		i := strings.IndexAny(p, separators)
 		if i < 0 {
-			b.WriteString(h.name(p))
+			b.WriteString(n.name(p))
 			break
 		}
 		if b.Len() > api.MaxPath-2*nameSize { // what is left becomes one part, or the path would be longer than paths may be
-			b.WriteString(h.name(p))
+			b.WriteString(n.name(p))
 			break
 		}
-		b.WriteString(h.name(p[:i]))
+		b.WriteString(n.name(p[:i]))
 		b.WriteByte(p[i])
 		p = p[i+1:]
 	}
@@ -70,24 +86,24 @@ func (h *Hasher) path(p string) string {
 }
 
 // roots hashes a list of folders, as in $PATH.
-func (h *Hasher) roots(list string) string {
+func (n *naming) roots(list string) string {
 	separator := ";"
 	if strings.HasPrefix(list, "/") {
 		separator = ":"
 	}
 	all := strings.Split(list, separator)
 	for i := range all {
-		all[i] = h.path(all[i])
+		all[i] = n.path(all[i])
 	}
 	return strings.Join(all, separator)
 }
 
 // content is a hash of a hash: it tells equal contents apart from others, and not whether they are a file that somebody knows.
-func (h *Hasher) content(s string) string {
+func (n *naming) content(s string) string {
 	if s == "" {
 		return ""
 	}
-	return "hmac-sha256:" + hex.EncodeToString(h.sum("content", s))
+	return "hmac-sha256:" + hex.EncodeToString(n.sum("content", s))
 }
 
 func exactPath(s string, b []byte) string {
@@ -104,26 +120,26 @@ func (h *Hasher) Seal(_, _ uuid.UUID, e api.Entry) (api.Entry, error) {
 	if err != nil {
 		return api.Entry{}, fmt.Errorf("hash names: %w", err)
 	}
-	op := e.OpID
+	n, op := h.naming(), e.OpID
 	switch b := body.(type) {
 	case *api.Started:
-		body = &api.Started{Kind: b.Kind, Root: h.roots(exactPath(b.Root, b.RootBytes)), Planned: b.Planned, RollbackOf: b.RollbackOf, CommandID: b.CommandID}
+		body = &api.Started{Kind: b.Kind, Root: n.roots(exactPath(b.Root, b.RootBytes)), Planned: b.Planned, RollbackOf: b.RollbackOf, CommandID: b.CommandID}
 	case api.Files:
 		files := make(api.Files, len(b))
 		for i := range b {
-			files[i] = h.record(&b[i])
+			files[i] = n.record(&b[i])
 		}
 		body = files
 	case *api.Outcomes:
 		outcomes := make([]api.Outcome, len(b.Outcomes))
 		for i, o := range b.Outcomes {
-			outcomes[i] = api.Outcome{Seq: o.Seq, Count: o.Count, Status: o.Status, ContentHash: h.content(o.ContentHash)}
+			outcomes[i] = api.Outcome{Seq: o.Seq, Count: o.Count, Status: o.Status, ContentHash: n.content(o.ContentHash)}
 		}
 		body = &api.Outcomes{Outcomes: outcomes}
 	case *api.Finished, *api.RollbackResult, *api.Redact, *api.Void:
 		body = api.Public(b, nil)
 	case *api.DeviceRenamed:
-		body = &api.DeviceRenamed{Name: "device " + h.name(b.Name)}
+		body = &api.DeviceRenamed{Name: "device " + n.name(b.Name)}
 	default:
 		op, body = uuid.Nil, &api.Void{}
 	}
@@ -134,11 +150,11 @@ func (h *Hasher) Seal(_, _ uuid.UUID, e api.Entry) (api.Entry, error) {
 	return out, nil
 }
 
-func (h *Hasher) record(r *api.FileRecord) api.FileRecord {
+func (n *naming) record(r *api.FileRecord) api.FileRecord {
 	return api.FileRecord{OperationID: r.OperationID, Seq: r.Seq, Size: r.Size, Action: r.Action, Status: r.Status, MovedAt: r.MovedAt,
-		SourcePath:      h.path(exactPath(r.SourcePath, r.SourcePathBytes)),
-		DestinationPath: h.path(exactPath(r.DestinationPath, r.DestinationPathBytes)),
-		Category:        h.name(r.Category), ContentHash: h.content(r.ContentHash)}
+		SourcePath:      n.path(exactPath(r.SourcePath, r.SourcePathBytes)),
+		DestinationPath: n.path(exactPath(r.DestinationPath, r.DestinationPathBytes)),
+		Category:        n.name(r.Category), ContentHash: n.content(r.ContentHash)}
 }
 
 // Open is the entry as it is: hashes cannot be taken back.

@@ -33,20 +33,24 @@ func TestHasher(t *testing.T) {
 			t.Errorf("%s: it comes back otherwise", e.Kind)
 		}
 	}
-	b := must(must(h.Seal(device, epoch, story(t)[1]))(t).Decode())(t).(api.Files)
+	read := func(i int) api.Body {
+		s := must(h.Seal(device, epoch, story(t)[i]))(t)
+		return must(s.Decode())(t)
+	}
+	b := read(1).(api.Files)
 	if b[0].Size != 90000 || b[0].Action != "rename" || b[0].MovedAt.IsZero() || b[1].Error != "" || !strings.HasPrefix(b[1].ContentHash, "hmac-sha256:") {
 		t.Errorf("%+v", b)
 	}
 	// The same name has the same hash, wherever it is met, and another name has another.
-	root := must(must(h.Seal(device, epoch, story(t)[0]))(t).Decode())(t).(*api.Started)
+	root := read(0).(*api.Started)
 	if root.Planned != 2 || root.Kind != "organize" || root.CommandID != command || root.Command != "" {
 		t.Errorf("%+v", root)
 	}
 	folder, _ := path.Split(b[0].SourcePath)
-	if h.path("/home/ada/Downloads/") != folder || path.Base(b[0].SourcePath) != path.Base(b[0].DestinationPath) || b[0].Category == b[1].Category {
+	if h.naming().path("/home/ada/Downloads/") != folder || path.Base(b[0].SourcePath) != path.Base(b[0].DestinationPath) || b[0].Category == b[1].Category {
 		t.Errorf("%+v", b)
 	}
-	if other := NewHasher([32]byte{2}); other.path("/home") == h.path("/home") {
+	if other := NewHasher([32]byte{2}); other.naming().path("/home") == h.naming().path("/home") {
 		t.Error("another secret gives the same")
 	}
 	later := must(h.Seal(device, epoch, story(t)[len(story(t))-1]))(t)
@@ -56,7 +60,7 @@ func TestHasher(t *testing.T) {
 }
 
 func TestHashedPath(t *testing.T) {
-	h := testHasher()
+	h := testHasher().naming()
 	n := h.name
 	for in, want := range map[string]string{
 		"":                     "",
@@ -99,8 +103,8 @@ func TestHashedProperty(t *testing.T) {
 		if rapid.Bool().Draw(t, "deep") {
 			p = strings.Repeat("/a", rapid.IntRange(1, api.MaxPath/2).Draw(t, "depth"))
 		}
-		got := h.path(p)
-		if len(got) > api.MaxPath || got != h.path(p) {
+		got := h.naming().path(p)
+		if len(got) > api.MaxPath || got != h.naming().path(p) {
 			t.Fatalf("%d bytes", len(got))
 		}
 		if strings.Trim(got, codeLetters+"/") != "" {

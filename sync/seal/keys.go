@@ -257,9 +257,9 @@ func (k *Keys) member(device uuid.UUID) int {
 	return slices.IndexFunc(k.members, func(m Member) bool { return m.Device == device })
 }
 
-// SetName says how this device is called, for the others; it reports whether that is news.
-func (k *Keys) SetName(name string) bool {
-	i := k.member(k.Device)
+// SetName says how a device is called, for the others; it reports whether that is news.
+func (k *Keys) SetName(device uuid.UUID, name string) bool {
+	i := k.member(device)
 	if i < 0 || name == "" || k.members[i].Name == name {
 		return false
 	}

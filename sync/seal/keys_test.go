@@ -84,7 +84,7 @@ func TestPairing(t *testing.T) {
 	if _, err := second.Request(); err == nil {
 		t.Error("it asks for what it has")
 	}
-	if !second.SetName("desktop") || second.SetName("desktop") || second.SetName("") {
+	if !second.SetName(second.Device, "desktop") || second.SetName(second.Device, "desktop") || second.SetName(second.Device, "") || second.SetName(uuid.New(), "x") {
 		t.Error("its name is not news once")
 	}
 	v.put(t, second)

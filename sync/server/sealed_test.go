@@ -73,6 +73,11 @@ func (s *service) kept(t *testing.T, users ...user) []byte {
 		err := st.Export(t.Context(), uuid.MustParse(u.id), func(what string, v any) error {
 			if e, ok := v.(api.PullEntry); ok {
 				all.Write(mustRaw(t, &e.Entry))
+				if b, err := e.Decode(); err == nil { // names lie in it in pieces
+					if err := json.NewEncoder(&all).Encode(b); err != nil {
+						return err
+					}
+				}
 			}
 			return json.NewEncoder(&all).Encode(v)
 		})
@@ -256,6 +261,7 @@ func TestPrivacy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		sealedWords = append(sealedWords, asks.Code(), strings.ReplaceAll(asks.Code(), "-", ""))
 		request, err := asks.Request()
 		if err != nil {
 			t.Fatal(err)
@@ -282,14 +288,15 @@ func TestPrivacy(t *testing.T) {
 				t.Errorf("entry %d comes back otherwise: %v\n%s", i+1, err, diff)
 			}
 		}
-		sealedWords = append(sealedWords, asks.Code(), strings.ReplaceAll(asks.Code(), "-", ""))
 		// Under its own name it logs in, before it knows of any key; renamed, it is forgotten.
 		s.logIn(t, sealed, map[string]any{"id": second, "name": "sealed-host-name"})
 		s.want(t, 200, phone.access, "PATCH", "/api/v1/devices/"+second.String(), map[string]any{"name": "device two"})
 
 		kept := s.kept(t, open, hashed, sealed)
-		if n := len(found(kept, openWords)); n != len(openWords) {
-			t.Errorf("of %d readable words %d were found: the search does not see all", len(openWords), n)
+		for _, w := range openWords {
+			if len(found(kept, []string{w})) == 0 {
+				t.Errorf("the readable word %q was not found: the search does not see all", w)
+			}
 		}
 		for _, w := range found(kept, append(hashedWords, sealedWords...)) {
 			t.Errorf("the server has %q", w)
