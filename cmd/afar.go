@@ -30,15 +30,15 @@ type afarFlags struct {
 func (f *afarFlags) register(fl *pflag.FlagSet, what string) {
 	fl.StringVar(&f.device, "device", "", "let your other device of this `name` "+what+", by way of the server and of its agent")
 	fl.BoolVar(&f.noWait, "no-wait", false, "with --device: do not wait until it is done")
-	for _, name := range f.serverFlags.registerOfSync(fl) { // few will look for them here
+	for _, name := range registerOfSync(fl, f.serverFlags.register) { // few will look for them here
 		_ = fl.MarkHidden(name) // it is there
 	}
 }
 
-// registerOfSync adds the flags to a command that is not about syncing: the settings of sync count for them, too.
-func (f *serverFlags) registerOfSync(fl *pflag.FlagSet) (names []string) {
+// registerOfSync adds flags to a command that is not about syncing: the settings of sync count for them, too.
+func registerOfSync(fl *pflag.FlagSet, register func(*pflag.FlagSet)) (names []string) {
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	f.register(own)
+	register(own)
 	own.VisitAll(func(g *pflag.Flag) {
 		names = append(names, g.Name)
 		_ = own.SetAnnotation(g.Name, settingsOf, []string{"sync"}) // it is there
@@ -159,13 +159,7 @@ func (a *app) otherDevice(ctx context.Context, f *afarFlags) (*otherAccount, api
 		return nil, api.Device{}, err
 	}
 	s := &otherAccount{account: acc, app: a}
-	word := f.device
-	for id, name := range a.deviceNames(acc.login.UserID) { // of an encrypted account, whose server does not know them
-		if strings.EqualFold(name, word) {
-			word = id.String()
-		}
-	}
-	d, err := findDevice(ctx, acc.Client, word)
+	d, err := findDevice(ctx, acc, f.device)
 	switch {
 	case err != nil:
 	case d.RevokedAt != nil:

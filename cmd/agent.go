@@ -25,7 +25,7 @@ import (
 // agentFlags is what the command line of agent says besides how to organize.
 type agentFlags struct {
 	organizeFlags
-	serverFlags
+	sync    syncFlags
 	allow   []string
 	folders []string
 	sets    []string
@@ -71,7 +71,7 @@ Each command is carried out once, whatever crashes in between. "forg agent insta
 
 func (f *agentFlags) register(fl *pflag.FlagSet) {
 	f.organizeFlags.register(fl)
-	f.serverFlags.registerOfSync(fl)
+	registerOfSync(fl, f.sync.registerHow)
 	fl.Lookup("rules").Usage = "the rules of `file` organize, where a command names no others (default: the built-in categories)"
 	f.registerAllowed(fl)
 }
@@ -85,7 +85,7 @@ func (f *agentFlags) registerAllowed(fl *pflag.FlagSet) {
 
 // device checks what the flags say.
 func (f *agentFlags) device(a *app) (*device, error) {
-	if _, err := f.organizeFlags.options(); err != nil {
+	if _, err := f.options(); err != nil {
 		return nil, err
 	}
 	return f.offers(a)
@@ -164,7 +164,7 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 		return err
 	}
 	defer unlock()
-	acc, err := a.account(&f.serverFlags)
+	acc, err := a.account(&f.sync.serverFlags)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 		return err
 	}
 	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: func(ctx context.Context, c *api.Command) error { return a.verifyCommand(ctx, acc, c) },
-		Sync: a.syncBehind(&f.serverFlags), Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
+		Sync: a.syncBehind(&f.sync), Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
 	opt.Offers = api.Offers{Kinds: []api.CommandKind{}, Folders: slices.Sorted(maps.Keys(d.folders)), Rules: slices.Sorted(maps.Keys(d.sets))}
 	for _, k := range f.allow {
 		opt.Offers.Kinds = append(opt.Offers.Kinds, api.CommandKind(k))
@@ -195,10 +195,10 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 }
 
 // syncBehind pushes and pulls once, and speaks only of what a person should know.
-func (a *app) syncBehind(f *serverFlags) func(context.Context) error {
+func (a *app) syncBehind(f *syncFlags) func(context.Context) error {
 	told := map[string]bool{}
 	return func(ctx context.Context) error {
-		s, err := a.openSync(ctx, &syncFlags{serverFlags: *f}, func(replica.Progress) {})
+		s, err := a.openSync(ctx, f, func(replica.Progress) {})
 		if err != nil {
 			return err
 		}

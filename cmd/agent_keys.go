@@ -15,7 +15,7 @@ import (
 
 // signCommand is the signature of what is asked of another device; nil where the account is not encrypted.
 func (a *app) signCommand(ctx context.Context, acc *account, c *api.Command) ([]byte, error) {
-	r, err := a.keyring(ctx, acc)
+	r, err := a.keyring(ctx, acc, 0)
 	if err != nil || !r.guarded() {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (r *keyring) guarded() bool { return r.encrypted() || r.keys != nil && r.ke
 // verifyCommand checks the signature of what this device is asked for, by the keys that are the account's now. Errors: an
 // agent.Refusal, and that the keys cannot be looked at now.
 func (a *app) verifyCommand(ctx context.Context, acc *account, c *api.Command) error {
-	r, err := a.keyring(ctx, acc)
+	r, err := a.keyring(ctx, acc, 0)
 	if err != nil || !r.guarded() {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"forg/journal"
 	"forg/sync/api"
@@ -29,9 +30,14 @@ type syncFlags struct {
 }
 
 func (f *syncFlags) register(c *cobra.Command) {
-	f.serverFlags.register(c.Flags())
-	choiceVar(c.Flags(), &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
+	f.registerHow(c.Flags())
 	c.Flags().DurationVar(&f.wait, "wait", time.Minute, "bear failures that may pass for this `time`, trying again in between")
+}
+
+// registerHow adds the flags that say which server is spoken to, and how readable to it.
+func (f *syncFlags) registerHow(fl *pflag.FlagSet) {
+	f.serverFlags.register(fl)
+	choiceVar(fl, &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
 }
 
 const exitSyncText = exitHead + "  3    done, but something is wrong with the history of another device\n  4    another forg syncs, or is at work on this journal\n  130  interrupted; 143 when terminated"
