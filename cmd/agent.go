@@ -179,7 +179,11 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 	}
 	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: func(ctx context.Context, c *api.Command) error { return a.verifyCommand(ctx, acc, c) },
 		Sync: a.syncBehind(&f.sync), Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
-	opt.Offers = api.Offers{Kinds: []api.CommandKind{}, Folders: slices.Sorted(maps.Keys(d.folders)), Rules: slices.Sorted(maps.Keys(d.sets))}
+	opt.Offers = api.Offers{Kinds: []api.CommandKind{}, Folders: []string{}, Rules: []string{}} // none is a list, too
+	opt.Offers.Folders = slices.AppendSeq(opt.Offers.Folders, maps.Keys(d.folders))
+	opt.Offers.Rules = slices.AppendSeq(opt.Offers.Rules, maps.Keys(d.sets))
+	slices.Sort(opt.Offers.Folders)
+	slices.Sort(opt.Offers.Rules)
 	for _, k := range f.allow {
 		opt.Offers.Kinds = append(opt.Offers.Kinds, api.CommandKind(k))
 	}

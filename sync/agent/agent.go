@@ -187,9 +187,10 @@ func (a *agent) commands(ctx context.Context) error {
 	offered := false
 	for {
 		began := time.Now()
-		// That it could not be said is nothing to worry about: a server may be too old, or know the device only when it has pushed.
-		if !offered && a.Server.Offer(ctx, a.Device, a.Offers) == nil {
-			offered = true
+		if !offered {
+			// That it could not be said is nothing to worry about: a server may be too old, or know the device only when it has pushed.
+			err := a.Server.Offer(ctx, a.Device, a.Offers)
+			offered = err == nil || client.ThenOf(err) != api.Again && !saysCode(err, api.CodeNotFound)
 		}
 		all, err := a.Server.Commands(ctx, a.Device, wait)
 		if ctx.Err() != nil {
