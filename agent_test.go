@@ -471,6 +471,18 @@ func TestAgentServerAway(t *testing.T) {
 	}
 }
 
+// desktop is the home of another machine that has logged in.
+func (h *household) desktop() string {
+	h.t.Helper()
+	home := h.t.TempDir()
+	login := h.commandAt(home, "login", "--server", "http://"+h.addr, "--password-stdin", "--device-name", "desktop", "--keyring", "never", "ana@example.org")
+	login.Stdin = strings.NewReader(password + "\n")
+	if out, err := login.CombinedOutput(); err != nil {
+		h.t.Fatalf("forg login: %v\n%s", err, out)
+	}
+	return home
+}
+
 // TestUndoOnAnotherDevice: "forg undo --device laptop" on the desktop puts the laptop's files back.
 func TestUndoOnAnotherDevice(t *testing.T) {
 	t.Parallel()
@@ -480,12 +492,7 @@ func TestUndoOnAnotherDevice(t *testing.T) {
 	h.forg("organize", "--min-age", "0s", dir)
 	h.startAgent("--allow", "rollback,organize", "--folders", "downloads="+dir, "--min-age", "0s")
 	h.synced(1)
-	desktop := t.TempDir()
-	login := h.commandAt(desktop, "login", "--server", "http://"+h.addr, "--password-stdin", "--device-name", "desktop", "--keyring", "never", "ana@example.org")
-	login.Stdin = strings.NewReader(password + "\n")
-	if out, err := login.CombinedOutput(); err != nil {
-		t.Fatalf("forg login: %v\n%s", err, out)
-	}
+	desktop := h.desktop()
 	run := func(code int, want string, args ...string) {
 		t.Helper()
 		c := h.commandAt(desktop, args...)
@@ -506,4 +513,56 @@ func TestUndoOnAnotherDevice(t *testing.T) {
 	run(2, "is this device", "undo", "--device", "desktop")
 	run(1, "no device", "undo", "--device", "lapdog")
 	run(0, "is asked to organize downloads", "organize", "--device", "laptop", "--no-wait", "downloads")
+}
+
+// TestAgentEncrypted: in an account with end-to-end encryption nobody but a device with its keys can ask for anything, not
+// even a server.
+func TestAgentEncrypted(t *testing.T) {
+	t.Parallel()
+	h := newHousehold(t)
+	dir := h.folder("downloads", 8)
+	before := h.look(dir)
+	h.forg("sync", "key", "init", "--yes")
+	h.forg("organize", "--min-age", "0s", dir)
+	moved := h.look(dir)
+	h.startAgent("--allow", "rollback", "--folders", "downloads="+dir)
+	op := h.synced(1)
+	if op.Root != "" {
+		t.Errorf("the server knows the folder %q", op.Root)
+	}
+	for _, body := range []map[string]any{nil, {"id": uuid.Must(uuid.NewV7()), "mac": make([]byte, 32)}} {
+		if o := h.ended(h.rollback(op.ID, body).ID); o.Status != api.OpFailed || !strings.Contains(o.Error, "not signed") {
+			t.Errorf("without a signature it is %s: %s", o.Status, o.Error)
+		}
+	}
+	if diff := cmp.Diff(moved, h.look(dir)); diff != "" {
+		t.Errorf("something was moved: %s", diff)
+	}
+	desktop := h.desktop()
+	run := func(home string, args ...string) string {
+		t.Helper()
+		out, err := h.commandAt(home, args...).Output()
+		if err != nil {
+			t.Fatalf("forg %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	c := h.commandAt(desktop, "undo", "--device", "laptop")
+	if out, _ := c.CombinedOutput(); c.ProcessState.ExitCode() != 1 {
+		t.Errorf("without keys the desktop's undo ends with %d\n%s", c.ProcessState.ExitCode(), out)
+	}
+	var asked struct {
+		Code string `json:"pairing_code"`
+	}
+	if err := json.Unmarshal([]byte(run(desktop, "sync", "key", "request", "--json")), &asked); err != nil {
+		t.Fatal(err)
+	}
+	h.forg("sync", "key", "approve", asked.Code)
+	run(desktop, "sync", "--wait", "1m")
+	if out := run(desktop, "undo", "--device", "laptop"); !strings.Contains(out, "put back 8 files") {
+		t.Errorf("the desktop's undo says %s", out)
+	}
+	if diff := cmp.Diff(before, h.look(dir)); diff != "" {
+		t.Errorf("the files are not back as they were: %s", diff)
+	}
 }

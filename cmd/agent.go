@@ -37,15 +37,15 @@ func (a *app) agentCmd() *cobra.Command {
 	var f agentFlags
 	c := &cobra.Command{
 		Use: "agent", Short: "Sync in the background, and do what you ask for from afar",
-		Long: help(`Keeps this device's history at the server that "forg login" has chosen, and the history of your other devices here, until
-it is stopped. And it carries out what you ask for on another device or in the web page of the server ("forg undo
+		Long: help(`Keeps this device's history at the server that "forg login" has chosen, and the history of your other devices here,
+until it is stopped. And it carries out what you ask for on another device or in the web page of the server ("forg undo
 --device", "forg organize --device"), as far as you allow that here: nothing, unless agent.allow says so.
 
 A server can ask for no path and no pattern. It names a folder or rules that you have given a name with --folders and
 --rule-sets, or an operation of this device's history that is to be undone; everything that the undo touches must lie in
-those folders. How files are organized is up to the settings of organize on this device. All of it is in the journal like
-what you do yourself: "forg history" shows it, "forg undo" takes it back. Anything else is refused, and the server is told
-why.
+those folders. How files are organized is up to the settings of organize on this device. All of it is in the journal
+like what you do yourself: "forg history" shows it, "forg undo" takes it back. Anything else is refused, and the server
+is told why.
 
 It is best set in the configuration file:
 

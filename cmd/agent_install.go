@@ -22,8 +22,8 @@ func (a *app) agentInstallCmd() *cobra.Command {
 		Use: "install [-- FLAGS]", Short: "Run the agent from every login on",
 		Long: help(`Lets the system run "forg agent", now and after every login, with the flags of "forg agent" that follow --; what the
 configuration file says need not be repeated. It is a service of your own: on Linux a unit of systemd for your user (or,
-without systemd, an @reboot line in your crontab), on macOS a launch agent, on Windows a task. Installing it again changes
-its flags. Log in first, with "forg login".`, exitServiceText),
+without systemd, an @reboot line in your crontab), on macOS a launch agent, on Windows a task. Installing it again
+changes its flags. Log in first, with "forg login".`, exitServiceText),
 		Example: `  forg agent install
   forg agent install -- --allow rollback --folders downloads=/home/ada/Downloads
   forg agent install --print                          only show what would be written`,
