@@ -530,7 +530,7 @@ func TestAgentEncrypted(t *testing.T) {
 	if op.Root != "" {
 		t.Errorf("the server knows the folder %q", op.Root)
 	}
-	for _, body := range []map[string]any{nil, {"id": uuid.Must(uuid.NewV7()), "mac": make([]byte, 32)}} {
+	for _, body := range []any{nil, map[string]any{"id": uuid.Must(uuid.NewV7()), "mac": make([]byte, 32)}} {
 		if o := h.ended(h.rollback(op.ID, body).ID); o.Status != api.OpFailed || !strings.Contains(o.Error, "not signed") {
 			t.Errorf("without a signature it is %s: %s", o.Status, o.Error)
 		}
