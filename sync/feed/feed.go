@@ -1,4 +1,5 @@
-// Package feed makes pushes of the sync protocol out of a journal's events. It only reads, and sends nothing.
+// Package feed makes of what a journal says what the sync protocol says: pushes of its events, and records of its steps. It
+// only reads, and sends nothing.
 //
 // An entry is made of one event and of nothing else, as "From the journal" in PROTOCOL.md says. So a journal needs no
 // outbox: what is to be sent is what follows the last event that was acknowledged.
@@ -9,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -41,7 +43,7 @@ func Next(ctx context.Context, j *journal.Journal, device, epoch uuid.UUID, head
 			return nil, err
 		}
 		// What is compressed already takes as much in base64 once compressed again, and its fields a little.
-		more := int64(len(e.Body))*34/32 + 256
+		more := grown(len(e.Body))*34/32 + 256
 		if len(req.Entries) > 0 && size+more > l.MaxCompressedBytes || len(req.Entries) == l.MaxEntries {
 			break
 		}
@@ -63,12 +65,15 @@ func entry(ev *journal.Event, recalled map[uuid.UUID]bool, l api.Limits) (api.En
 	micros := max(0, ev.At.UnixMicro()) // a clock before 1970 is wrong anyhow
 	if b != nil {
 		e, err := api.NewEntry(ev.Seq, ev.ID, ev.Op, micros, b)
-		if err == nil && e.Verify(l) == nil && int64(len(e.Body))*34/32+1280 <= l.MaxCompressedBytes {
+		if err == nil && e.Verify(l) == nil && grown(len(e.Body))*34/32+1280 <= l.MaxCompressedBytes {
 			return e, nil
 		}
 	}
 	return api.NewEntry(ev.Seq, ev.ID, uuid.Nil, micros, &api.Void{})
 }
+
+// grown is how large a body may become when it is sealed.
+func grown(n int) int64 { return int64(n) + int64(n)/8 + 128 }
 
 // body is what an event says on the wire; nil if that is nobody else's business, or was forgotten. Of an operation that was
 // recalled only that is told.
@@ -96,13 +101,13 @@ func body(ev *journal.Event, recalled bool) (api.Body, error) {
 	case []journal.Step:
 		files := make(api.Files, len(v))
 		for i := range v {
-			files[i] = record(&v[i], ev)
+			files[i] = Record(&v[i], ev.Op, ev.At)
 		}
 		return files, nil
 	case []journal.Outcome:
 		outs := make([]api.Outcome, len(v))
 		for i := range v {
-			outs[i] = outcome(&v[i])
+			outs[i] = Outcome(&v[i])
 		}
 		return &api.Outcomes{Outcomes: outs}, nil
 	case journal.Finish:
@@ -112,15 +117,16 @@ func body(ev *journal.Event, recalled bool) (api.Body, error) {
 	return nil, nil // times of folders; what was forgotten
 }
 
-func record(s *journal.Step, ev *journal.Event) api.FileRecord {
+// Record is a step of an operation as a file record: what is about to be done at the time given.
+func Record(s *journal.Step, operation uuid.UUID, at time.Time) api.FileRecord {
 	return api.FileRecord{
-		OperationID: ev.Op, Seq: s.No, SourcePath: s.FromPath(), DestinationPath: s.ToPath(), Size: max(0, s.File.Size),
-		Category: cut(s.Label, maxWord), Action: s.Action.String(), Status: api.FilePlanned, MovedAt: ev.At,
+		OperationID: operation, Seq: s.No, SourcePath: s.FromPath(), DestinationPath: s.ToPath(), Size: max(0, s.File.Size),
+		Category: cut(s.Label, maxWord), Action: s.Action.String(), Status: api.FilePlanned, MovedAt: at,
 	}
 }
 
-// outcome translates what became of a step.
-func outcome(o *journal.Outcome) api.Outcome {
+// Outcome is what became of a step.
+func Outcome(o *journal.Outcome) api.Outcome {
 	out := api.Outcome{Seq: o.No, Error: cut(o.Err, maxMessage)}
 	if o.Count > 1 {
 		out.Count = o.Count
