@@ -134,7 +134,8 @@ var policy = map[string]struct {
 	},
 
 	"forg/sync/server": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/rules", "forg/sync/api", "forg/sync/server/auth", "forg/sync/server/store"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/metadata", "forg/rules", "forg/sync/api", "forg/sync/feed",
+			"forg/sync/server/auth", "forg/sync/server/store"},
 		outside: []string{
 			"github.com/danielgtaylor/huma/v2", "github.com/coder/websocket", "github.com/rs/cors", // HTTP
 			"github.com/klauspost/compress", // bodies
@@ -145,12 +146,12 @@ var policy = map[string]struct {
 
 	// Not in the program.
 	"forg/bench": {
-		forg:    []string{"forg/internal/pgtest", "forg/sync/api"}, // the suite serve
+		forg:    []string{"forg/sync/server/pgtest", "forg/sync/api"}, // the suite serve
 		outside: []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/tsenart/vegeta/v12", "golang.org/x/crypto/bcrypt"},
 	},
-	"forg/internal/simnet": {},                                             // for tests
-	"forg/internal/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
-	"forg/docs/generate":   {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
+	"forg/sync/simnet":        {},                                             // for tests
+	"forg/sync/server/pgtest": {outside: []string{"github.com/jackc/pgx/v5"}}, // for tests
+	"forg/docs/generate":      {forg: []string{"forg/cmd"}, outside: []string{"github.com/spf13"}},
 }
 
 // offline is what a program that never uses the network has no use for.
@@ -158,6 +159,7 @@ var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
 
 // testsToo may be imported by tests besides what their package may.
 var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
+	"go.uber.org/goleak", // goroutines that nobody ended
 	"pgregory.net/rapid"}
 
 func TestDependencies(t *testing.T) {
@@ -212,7 +214,7 @@ func TestServerStaysOut(t *testing.T) {
 			t.Fatalf("go list %s: %v", args, err)
 		}
 		for _, path := range strings.Fields(string(out)) {
-			if below(path, []string{"forg/sync/server", "forg/internal/pgtest", "github.com/danielgtaylor/huma", "github.com/coder/websocket",
+			if below(path, []string{"forg/sync/server", "github.com/danielgtaylor/huma", "github.com/coder/websocket",
 				"github.com/rs/cors", "github.com/riverqueue", "github.com/jackc", "github.com/pressly/goose",
 				"github.com/golang-jwt"}) {
 				t.Errorf("%s: %s is linked", strings.Join(args, " "), path)

@@ -388,10 +388,10 @@ func endVerb(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	delete(running, args[0])
 	ts.Check(c.Process.Signal(signal))
-	timer := time.AfterFunc(30*time.Second, func() { c.Process.Kill() })
+	timer := time.AfterFunc(2*time.Minute, func() { c.Process.Kill() })
 	c.Wait()
 	if !timer.Stop() {
-		ts.Fatalf("%s did not end within 30 s of SIG%s", args[0], args[1])
+		ts.Fatalf("%s did not end within 2 minutes of SIG%s", args[0], args[1])
 	}
 	got := strconv.Itoa(c.ProcessState.ExitCode())
 	if got == "-1" {
@@ -427,7 +427,7 @@ func untilVerb(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		want(ts, false, usage)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		missing := slices.IndexFunc(files, func(file string) bool { return !there(file) })
 		if missing < 0 {
 			return

@@ -24,8 +24,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 // TestServeKilled has several devices push to forg serve while it is killed, and its PostgreSQL stopped without a word, again

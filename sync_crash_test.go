@@ -20,10 +20,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"forg/internal/pgtest"
 	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/replica"
+	"forg/sync/server/pgtest"
 )
 
 // TestSyncKilled kills forg sync, forg serve or its database at random moments, again and again, while devices go on

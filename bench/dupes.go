@@ -33,10 +33,9 @@ const (
 	fclonesSSD     = "fclones, SSD"
 )
 
-// dupesForg is forg on a tree with the cache of home h.
-func (b *Bench) dupesForg(name, dir, h string, setup func() error, args ...string) Variant {
+func (b *Bench) dupesForg(name string, g ground, setup func() error, args ...string) Variant {
 	argv := append([]string{"dupes", "--hidden", "--inside-projects", "--quiet"}, args...)
-	return Variant{Name: name, Argv: b.forgArgv(append(argv, dir)...), Env: home(h), Setup: setup}
+	return Variant{Name: name, Argv: b.forgArgv(append(argv, g.dir)...), Env: g.env, Setup: setup}
 }
 
 // fclones is what it is with the disk's word for it, and as on an SSD; without its cache, as it is by default.
@@ -64,19 +63,18 @@ func (b *Bench) dupes() ([]*Section, error) {
 		n                       int
 		fclones, jdupes, rmlint float64
 	}{
-		{"dupes-small", b.size(200_000), 0.40, 0.55, 0.12},
-		{"dupes-mixed", b.size(112_000), 0.45, 0.50, 0},
+		{"dupes-small", 200_000, 0.40, 0.55, 0.12},
+		{"dupes-mixed", 112_000, 0.45, 0.50, 0},
 		{"dupes-big", min(b.size(200), max(20, b.size(200_000)/1000)), 0.50, 0.25, 0.06},
 	} {
-		dir, err := b.tree(c.kind, c.n)
+		g, err := b.prepare(c.kind, c.n)
 		if err != nil {
 			return nil, err
 		}
-		h := filepath.Join(b.work, "home")
-		empty := func() error { return fresh(h) }
+		dir := g.dir
 		variants := []Variant{
-			b.dupesForg(forgNoCache, dir, h, empty, "--no-cache"),
-			b.dupesForg(forgDupes, dir, h, empty),
+			b.dupesForg(forgNoCache, g, g.empty, "--no-cache"),
+			b.dupesForg(forgDupes, g, g.empty),
 			{Name: "C read", Argv: []string{b.c, "read", dir}},
 			{Name: "find -printf", Argv: []string{"find", dir, "-type", "f", "-printf", `%s\n`}},
 			{Name: "jdupes", Argv: optional(program("JDUPES", "jdupes"), "-rq", dir)},
@@ -85,7 +83,7 @@ func (b *Bench) dupes() ([]*Section, error) {
 			// rmlint as root renames what it is given as an output file, /dev/null included: no file is named.
 			{Name: "rmlint", Argv: optional(program("RMLINT", "rmlint"), "-T", "df", "--hidden", "-o", "summary:stdout", dir), Dir: b.work},
 		}
-		sec, err := b.interleave(fmt.Sprintf("%s, %d files", c.kind, c.n), append(variants, b.fclones(dir, nil)...)...)
+		sec, err := b.interleave(fmt.Sprintf("%s, %d files", c.kind, g.n), append(variants, b.fclones(dir, nil)...)...)
 		if err != nil {
 			return nil, err
 		}
@@ -110,19 +108,14 @@ func (b *Bench) dupes() ([]*Section, error) {
 }
 
 func (b *Bench) dupesAgain() ([]*Section, error) {
-	if b.forg == "" {
-		return nil, errNoForg
-	}
-	n := b.size(200_000)
-	dir, err := b.tree("dupes-small", n)
+	g, err := b.prepareForg("dupes-small", 200_000)
 	if err != nil {
 		return nil, err
 	}
-	h := filepath.Join(b.work, "home-again")
-	if err := fresh(h); err != nil {
+	if err := g.empty(); err != nil {
 		return nil, err
 	}
-	run := b.dupesForg(forgDupes, dir, h, nil)
+	run := b.dupesForg(forgDupes, g, nil)
 	fill := func() error {
 		time.Sleep(2500 * time.Millisecond) // what changed within two seconds is not kept
 		return command(run.Env, run.Argv...)()
@@ -130,8 +123,8 @@ func (b *Bench) dupesAgain() ([]*Section, error) {
 	if err := fill(); err != nil {
 		return nil, err
 	}
-	scan := Variant{Name: "C scan", Argv: []string{b.c, "scan", dir}}
-	again, err := b.interleave(fmt.Sprintf("%d files, nothing changed", n), run, scan)
+	scan := Variant{Name: "C scan", Argv: []string{b.c, "scan", g.dir}}
+	again, err := b.interleave(fmt.Sprintf("%d files, nothing changed", g.n), run, scan)
 	if err != nil {
 		return nil, err
 	}
@@ -150,13 +143,13 @@ func (b *Bench) dupesAgain() ([]*Section, error) {
 			return err
 		}
 		round++
-		_, err := changeSome(dir, round)
+		_, err := changeSome(g.dir, round)
 		if err == nil {
 			time.Sleep(2500 * time.Millisecond)
 		}
 		return err
 	}
-	changed, err := b.interleave(fmt.Sprintf("%d files, one in a hundred has grown", n), run, scan)
+	changed, err := b.interleave(fmt.Sprintf("%d files, one in a hundred has grown", g.n), run, scan)
 	if err != nil {
 		return nil, err
 	}
@@ -207,18 +200,16 @@ func (b *Bench) filesOpened(v Variant) (int, error) {
 }
 
 func (b *Bench) dupesCold() ([]*Section, error) {
-	n := b.size(200_000)
-	dir, err := b.tree("dupes-small", n)
+	g, err := b.prepare("dupes-small", 200_000)
 	if err != nil {
 		return nil, err
 	}
-	h := filepath.Join(b.work, "home")
 	evict := func() error {
-		_, err := b.baseline("evict", dir)
+		_, err := b.baseline("evict", g.dir)
 		return err
 	}
-	variants := append(b.fclones(dir, evict), b.dupesForg(forgNoCache, dir, h, chain(evict, func() error { return fresh(h) }), "--no-cache"))
-	sec, err := b.interleave(fmt.Sprintf("%d files, their contents not in memory", n), variants...)
+	variants := append(b.fclones(g.dir, evict), b.dupesForg(forgNoCache, g, chain(evict, g.empty), "--no-cache"))
+	sec, err := b.interleave(fmt.Sprintf("%d files, their contents not in memory", g.n), variants...)
 	if err != nil {
 		return nil, err
 	}
@@ -228,21 +219,18 @@ func (b *Bench) dupesCold() ([]*Section, error) {
 }
 
 func (b *Bench) dupesMillion() ([]*Section, error) {
-	n := b.size(1_000_000)
-	dir, err := b.tree("dupes-small", n)
+	g, err := b.prepare("dupes-small", 1_000_000)
 	if err != nil {
 		return nil, err
 	}
-	h := filepath.Join(b.work, "home")
-	empty := func() error { return fresh(h) }
-	variants := append(b.fclones(dir, nil), b.dupesForg(forgNoCache, dir, h, empty, "--no-cache"), b.dupesForg(forgDupes, dir, h, empty))
-	sec, err := b.interleave(fmt.Sprintf("%d files", n), variants...)
+	variants := append(b.fclones(g.dir, nil), b.dupesForg(forgNoCache, g, g.empty, "--no-cache"), b.dupesForg(forgDupes, g, g.empty))
+	sec, err := b.interleave(fmt.Sprintf("%d files", g.n), variants...)
 	if err != nil {
 		return nil, err
 	}
 	sec.ratioOf("memory", rss, forgNoCache, best(), 1)
 	sec.ratioOf("memory", rss, forgDupes, best(), 1)
 	sec.ratioOf("CPU", cpu, forgNoCache, best(), 0.40)
-	sec.limit("bytes a file", forgNoCache, func(s Sample) float64 { return float64(s.RSS) / float64(n) }, 250, "bytes")
+	sec.limit("bytes a file", forgNoCache, func(s Sample) float64 { return float64(s.RSS) / float64(g.n) }, 250, "bytes")
 	return []*Section{sec}, nil
 }

@@ -26,8 +26,8 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 	"golang.org/x/crypto/bcrypt"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 // serve loads forg serve on both databases, over loopback, from this very program: server, database and load share the
@@ -102,6 +102,7 @@ func (b *Bench) serveOn(name, database string) (sec *Section, err error) {
 		func() error { return s.flood(short) },
 		func() error { return s.push(short) },
 		s.idle,
+		func() error { return s.fanout(short) },
 		func() error { return s.crowd(long) },
 	} {
 		if err := step(); err != nil {
@@ -490,6 +491,10 @@ func (s *served) crowd(d time.Duration) error {
 	failures := map[string]int{}
 	failed := 0
 	var users sync.WaitGroup
+	goroutines, err := s.metric("go_goroutines")
+	if err != nil {
+		return err
+	}
 	began, cpu := time.Now(), s.cpu()
 	early := make(chan float64, 1)
 	time.AfterFunc(d/3, func() { early <- s.memory("VmRSS") })
@@ -537,6 +542,19 @@ func (s *served) crowd(d time.Duration) error {
 	first := <-early
 	s.goal("1000 users, RSS at the end / after a third", s.memory("VmRSS")/first, 1.10, "x")
 	s.goal("max RSS of the server", s.memory("VmHWM"), 0, "MB")
+	// A connection that is kept open for more has a goroutine or two: they go with it.
+	client.CloseIdleConnections()
+	var after float64
+	for range 100 {
+		if after, err = s.metric("go_goroutines"); err != nil {
+			return err
+		}
+		if after <= goroutines+10 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.goal("1000 users, goroutines after / before", after/goroutines, 1.10, "x")
 	for text, n := range failures {
 		s.sec.note("%d times: `%s`", n, text)
 	}

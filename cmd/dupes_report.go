@@ -149,7 +149,7 @@ func (r *dupesReport) folders(w *bufio.Writer, all bool) {
 
 // toldByFolder reports whether all that is superfluous in a group lies in folders that are told of.
 func (r *dupesReport) toldByFolder(g *organizer.DuplicateGroup) bool {
-	return !slices.ContainsFunc(g.Files, func(c organizer.Copy) bool { return c.Role == organizer.Superfluous && !r.found.InFolderCopy(c.File) })
+	return !slices.ContainsFunc(g.Files, func(c organizer.Copy) bool { return c.Role == organizer.Superfluous && r.found.FolderCopy(c.File) < 0 })
 }
 
 // group lists a group, the copy that stays first.

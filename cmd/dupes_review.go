@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -15,12 +14,8 @@ import (
 
 // reviewDuplicates lets a person say, full screen, what of found is to be dealt with. It returns nil when they call it off.
 func (d *duping) reviewDuplicates(ctx context.Context, found *organizer.Duplicates) (*organizer.Duplicates, error) {
-	screen := d.err
-	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
-		screen = p.w
-	}
 	m := newDupesReview(found, d.act.Action, d.tilde, d.colored(d.errTTY))
-	if err := runReview(ctx, d.in, screen, m); err != nil {
+	if err := runReview(ctx, d.in, d.screen(), m); err != nil {
 		return nil, err
 	}
 	if !m.applied {
@@ -33,36 +28,21 @@ func (d *duping) reviewDuplicates(ctx context.Context, found *organizer.Duplicat
 // dupesReview is the list of folders that are copies, and of groups with their files. Rows are counted, not made: only
 // those on the screen are ever drawn.
 type dupesReview struct {
-	found         *organizer.Duplicates
-	groups        []organizer.DuplicateGroup // as they are now; found has them as they were
-	verb          string                     // what happens to a superfluous file, in a word
-	tilde         func(string) string
-	style         reviewStyle
-	cells         reviewCells
-	width, height int
+	reviewScreen
+	found  *organizer.Duplicates
+	groups []organizer.DuplicateGroup // as they are now; found has them as they were
+	verb   string                     // what happens to a superfluous file, in a word
+	tilde  func(string) string
 
-	inFolder []int32   // by folder of the tree: 1 + index in found.Folders of the copy that it lies in
-	members  [][]int32 // by folder copy: the groups that have files in it
-	goes     []int     // by folder copy: names in it that go
-	all      []int     // by folder copy: names in it that are in a group
+	members [][]int32 // by folder copy: the groups that have files in it
+	goes    []int     // by folder copy: names in it that go
+	all     []int     // by folder copy: names in it that are in a group
 
-	folders  []int32 // that pass the filter
-	shown    []int32 // groups that pass the filter
-	starts   []int   // by shown group: its first row, and behind the last the number of rows
-	cur, top int     // rows: under the cursor, first on the screen
-	files    int64   // that go, each once
-	bytes    int64   // that the disk gains
-
-	filter   string
-	mode     reviewMode
-	details  bool // of the row under the cursor, full screen
-	input    reviewInput
-	status   string
-	failed   bool // status is an error
-	changed  bool
-	leaving  bool // q was pressed once, with changes at stake
-	applied  bool
-	finished bool
+	folders []int32 // that pass the filter
+	shown   []int32 // groups that pass the filter
+	starts  []int   // by shown group: its first row, and behind the last the number of rows
+	files   int64   // that go, each once
+	bytes   int64   // that the disk gains
 }
 
 // dupesVerb is what an action does to a file, in a word of five letters at most.
@@ -81,37 +61,20 @@ func dupesVerb(action organizer.DuplicateAction) string {
 }
 
 func newDupesReview(found *organizer.Duplicates, action organizer.DuplicateAction, tilde func(string) string, color bool) *dupesReview {
-	m := &dupesReview{found: found, groups: slices.Clone(found.Groups), verb: dupesVerb(action), tilde: tilde, style: newReviewStyle(color),
-		width: 80, height: 24, files: found.Files, bytes: found.Wasted}
-	m.lookIntoFolders()
+	m := &dupesReview{reviewScreen: newReviewScreen(color), found: found, groups: slices.Clone(found.Groups), verb: dupesVerb(action), tilde: tilde,
+		files: found.Files, bytes: found.Wasted}
+	m.countInFolders()
 	m.setFilter("")
 	return m
 }
 
-// lookIntoFolders finds out which files lie in which folder copy.
-func (m *dupesReview) lookIntoFolders() {
+// countInFolders finds out which files lie in which folder copy.
+func (m *dupesReview) countInFolders() {
 	n := len(m.found.Folders)
 	m.members, m.goes, m.all = make([][]int32, n), make([]int, n), make([]int, n)
-	if n == 0 {
-		return
-	}
-	t := m.found.Tree
-	copies := make(map[string]int32, n)
-	for i, c := range m.found.Folders {
-		copies[t.Dirs[c.Folder].Path] = int32(i + 1)
-	}
-	m.inFolder = make([]int32, len(t.Dirs))
-	for i := range t.Dirs {
-		for dir := t.Dirs[i].Path; ; dir = filepath.Dir(dir) {
-			if at := copies[dir]; at != 0 || filepath.Dir(dir) == dir {
-				m.inFolder[i] = at
-				break
-			}
-		}
-	}
 	for g := range m.groups {
 		for _, c := range m.groups[g].Files {
-			at := m.folderOf(c.File)
+			at := m.found.FolderCopy(c.File)
 			if at < 0 {
 				continue
 			}
@@ -126,14 +89,6 @@ func (m *dupesReview) lookIntoFolders() {
 	}
 }
 
-// folderOf is the index in found.Folders of the copy that a file lies in, or -1.
-func (m *dupesReview) folderOf(r organizer.Ref) int {
-	if m.inFolder == nil {
-		return -1
-	}
-	return int(m.inFolder[m.found.Tree.DirOf(r)]) - 1
-}
-
 // set puts a group in the place of the one that was there.
 func (m *dupesReview) set(g int, now organizer.DuplicateGroup) {
 	was := &m.groups[g]
@@ -141,7 +96,7 @@ func (m *dupesReview) set(g int, now organizer.DuplicateGroup) {
 	m.bytes += now.Wasted - was.Wasted
 	count := func(group *organizer.DuplicateGroup, by int) {
 		for _, c := range group.Files {
-			if at := m.folderOf(c.File); at >= 0 && c.Role == organizer.Superfluous {
+			if at := m.found.FolderCopy(c.File); at >= 0 && c.Role == organizer.Superfluous {
 				m.goes[at] += by
 			}
 		}
@@ -162,8 +117,6 @@ func (m *dupesReview) index(g, file int) int {
 	return slices.IndexFunc(now, func(c organizer.Copy) bool { return c.File == ref })
 }
 
-func (m *dupesReview) rows() int { return len(m.folders) + m.starts[len(m.starts)-1] }
-
 // row says what is in a row: a folder copy, or a group and one of its files, which is -1 for the line above them.
 func (m *dupesReview) row(row int) (folder, group, file int) {
 	if row < len(m.folders) {
@@ -177,7 +130,7 @@ func (m *dupesReview) row(row int) (folder, group, file int) {
 // setFilter shows the folders and groups that have text in a path. One letter more looks only at what is left.
 func (m *dupesReview) setFilter(text string) {
 	folder, group, file := -1, -1, -1
-	if m.starts != nil && m.rows() > 0 {
+	if m.count > 0 {
 		folder, group, file = m.row(m.cur)
 	}
 	folders, groups := m.folders, m.shown
@@ -201,6 +154,7 @@ func (m *dupesReview) setFilter(text string) {
 	for i, g := range groups {
 		m.starts[i+1] = m.starts[i] + 1 + len(m.found.Groups[g].Files)
 	}
+	m.count = len(folders) + m.starts[len(groups)]
 	m.cur = 0
 	if folder >= 0 {
 		m.cur = max(slices.Index(m.folders, int32(folder)), 0)
@@ -217,11 +171,9 @@ func countTo(n int) []int32 {
 	return list
 }
 
-func (m *dupesReview) move(by int) { m.cur = max(0, min(m.cur+by, m.rows()-1)) }
-
 // next goes to the next folder or group, or to the one before.
 func (m *dupesReview) next(by int) {
-	for m.move(by); m.cur > 0 && m.cur < m.rows()-1; m.move(by) {
+	for m.move(by); m.cur > 0 && m.cur < m.count-1; m.move(by) {
 		if folder, _, file := m.row(m.cur); folder >= 0 || file < 0 {
 			return
 		}
@@ -305,7 +257,7 @@ func (m *dupesReview) leave(g int, alone bool) {
 // eachInFolder calls f for the groups that have files in a folder copy, with the index in them of the first.
 func (m *dupesReview) eachInFolder(folder int, f func(g, i int)) {
 	for _, g := range m.members[folder] {
-		if i := slices.IndexFunc(m.groups[g].Files, func(c organizer.Copy) bool { return m.folderOf(c.File) == folder }); i >= 0 {
+		if i := slices.IndexFunc(m.groups[g].Files, func(c organizer.Copy) bool { return m.found.FolderCopy(c.File) == folder }); i >= 0 {
 			f(int(g), i)
 		}
 	}
@@ -316,10 +268,10 @@ func (m *dupesReview) takeFolder(folder int, gone bool) {
 	m.eachInFolder(folder, func(g, i int) {
 		group := &m.groups[g]
 		now := stays(group)
-		in := func(k int) bool { return m.folderOf(group.Files[k].File) == folder }
+		in := func(k int) bool { return m.found.FolderCopy(group.Files[k].File) == folder }
 		first := 0
 		if gone && in(0) { // the copy elsewhere takes its place
-			first = slices.IndexFunc(group.Files, func(c organizer.Copy) bool { return m.folderOf(c.File) != folder && c.Same != 0 })
+			first = slices.IndexFunc(group.Files, func(c organizer.Copy) bool { return m.found.FolderCopy(c.File) != folder && c.Same != 0 })
 			if first < 0 {
 				return
 			}
@@ -342,131 +294,44 @@ func (m *dupesReview) leadFolder(folder int) {
 		now := stays(group)
 		m.set(g, m.found.Revised(group, i, func(k int) bool {
 			r := group.Files[k].File
-			return m.folderOf(r) == folder || now(k) && !organizer.Within(t.Dirs[t.DirOf(r)].Path, of)
+			return m.found.FolderCopy(r) == folder || now(k) && !organizer.Within(t.Dirs[t.DirOf(r)].Path, of)
 		}))
 	})
 }
 
-func (m *dupesReview) Init() tea.Cmd { return nil }
+func (m *dupesReview) Update(msg tea.Msg) (tea.Model, tea.Cmd) { return m, m.update(m, msg) }
 
-func (m *dupesReview) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
-	switch msg := msg.(type) {
-	case tea.WindowSizeMsg:
-		m.width, m.height = max(msg.Width, 1), max(msg.Height, 1)
-	case tea.ModeReportMsg:
-		m.cells.follow(msg)
-	case tea.PasteMsg:
-		if m.mode == reviewFilter {
-			m.input.paste(msg)
-			m.setFilter(m.input.text)
-		}
-	case tea.KeyPressMsg:
-		switch key := msg.String(); {
-		case key == "ctrl+c":
-			return m.finish(false)
-		case key == "ctrl+z":
-			return m, tea.Suspend
-		case m.mode == reviewFilter:
-			m.filterKey(key, msg.Text)
-		case m.mode == reviewHelp || m.details:
-			m.mode, m.details = reviewBrowse, false
-		default:
-			return m.browseKey(key)
-		}
-	}
-	return m, nil
-}
-
-func (m *dupesReview) finish(apply bool) (tea.Model, tea.Cmd) {
-	m.applied, m.finished = apply, true
-	return m, tea.Quit
-}
-
-func (m *dupesReview) filterKey(key, text string) {
-	switch key {
-	case "esc":
-		m.setFilter("")
-		m.mode = reviewBrowse
-	case "enter":
-		m.mode = reviewBrowse
-	default:
-		if m.input.key(key, text) {
-			m.setFilter(m.input.text)
-		}
-	}
-}
-
-func (m *dupesReview) browseKey(key string) (tea.Model, tea.Cmd) {
-	leaving := m.leaving
-	m.status, m.failed, m.leaving = "", false, false
-	switch key {
-	case "y", "ctrl+s":
-		return m.finish(true)
-	case "q", "esc":
-		if key == "esc" && m.filter != "" {
-			m.setFilter("")
-			return m, nil
-		}
-		if m.changed && !leaving {
-			m.leaving, m.status = true, "Press "+key+" again to leave and drop your changes."
-			return m, nil
-		}
-		return m.finish(false)
-	case "?":
-		m.mode = reviewHelp
-	case "/":
-		m.mode, m.input = reviewFilter, reviewInput{m.filter, len(m.filter)}
-	case "a", "n":
+func (m *dupesReview) act(key string) {
+	if key == "a" || key == "n" {
 		for _, g := range m.shown {
 			m.leave(int(g), key == "n")
 		}
 		m.status = fmt.Sprintf("%s: %d %s", map[string]string{"a": "acted on", "n": "left alone"}[key], len(m.shown), plural(len(m.shown), "group"))
-	case "up":
-		m.move(-1)
-	case "down":
-		m.move(1)
-	case "pgup":
-		m.move(-reviewPage(m.height))
-	case "pgdown":
-		m.move(reviewPage(m.height))
-	case "home", "g":
-		m.cur = 0
-	case "end", "G":
-		m.move(m.rows())
-	case "tab", "right":
-		if m.rows() > 0 {
-			m.next(1)
-		}
-	case "shift+tab", "left":
-		if m.rows() > 0 {
-			m.next(-1)
-		}
+		return
 	}
-	if m.rows() > 0 {
-		if err := m.actOn(key); err != nil {
-			m.status, m.failed = err.Error(), true
-		}
+	if m.count == 0 {
+		return
 	}
-	return m, nil
+	if err := m.actOn(key); err != nil {
+		m.fail(err)
+	}
 }
 
 // actOn does what a key means for the row under the cursor.
 func (m *dupesReview) actOn(key string) error {
 	folder, g, file := m.row(m.cur)
 	switch key {
+	case "tab", "right":
+		m.next(1)
+	case "shift+tab", "left":
+		m.next(-1)
 	case "o":
-		m.details = true
-	case "x":
-		if folder >= 0 {
-			m.takeFolder(folder, m.goes[folder] == 0)
-		} else {
-			m.leave(g, m.groups[g].Superfluous() > 0)
-		}
-	case "space":
+		m.mode = reviewDetails
+	case "x", "space":
 		switch {
 		case folder >= 0:
 			m.takeFolder(folder, m.goes[folder] == 0)
-		case file < 0:
+		case file < 0 || key == "x":
 			m.leave(g, m.groups[g].Superfluous() > 0)
 		default:
 			return m.toggle(g, file)

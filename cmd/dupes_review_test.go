@@ -55,33 +55,14 @@ func dupesTree(t testing.TB, opt organizer.DuplicateOptions, files ...[2]string)
 	return found
 }
 
-func (m *dupesReview) press(keys ...string) (quit bool) {
-	for _, key := range keys {
-		var cmd tea.Cmd
-		if msg, ok := reviewKeys[key]; ok {
-			_, cmd = m.Update(msg)
-		} else if key == "tab" {
-			_, cmd = m.Update(tea.KeyPressMsg{Code: tea.KeyTab})
-		} else if rest, ok := strings.CutPrefix(key, "ctrl+"); ok {
-			_, cmd = m.Update(tea.KeyPressMsg{Code: rune(rest[0]), Mod: tea.ModCtrl})
-		} else {
-			for _, r := range key {
-				_, cmd = m.Update(tea.KeyPressMsg{Code: r, Text: string(r)})
-			}
-		}
-		if quit = false; cmd != nil {
-			_, quit = cmd().(tea.QuitMsg)
-		}
-	}
-	return quit
-}
+func (m *dupesReview) press(keys ...string) bool { return pressKeys(m, keys...) }
 
 // screen is what the review shows, without colours and without what lies above the root.
 func (m *dupesReview) screen() string { return ansi.Strip(m.View().Content) }
 
 func newTestReview(found *organizer.Duplicates) *dupesReview {
 	root := found.Tree.Roots[0]
-	return newDupesReview(found, organizer.DuplicatesTrash, func(path string) string { return reviewSafe(relative(root, path)) }, false)
+	return newDupesReview(found, organizer.DuplicatesTrash, func(path string) string { return show(relative(root, path)) }, false)
 }
 
 // state is a line a group: the file that stays, then the others, those that go with a minus.

@@ -3,7 +3,6 @@ package cmd
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -13,28 +12,13 @@ import (
 )
 
 func (m *dupesReview) View() tea.View {
-	var v tea.View
-	v.AltScreen = true
-	if m.finished {
-		return v
+	switch m.mode {
+	case reviewHelp:
+		return m.view(m.header(), m.fitted(dupesKeysHelp))
+	case reviewDetails:
+		return m.view(m.header(), m.fitted(m.path()))
 	}
-	lines := []string{m.header()}
-	switch {
-	case m.mode == reviewHelp:
-		lines = append(lines, m.help()...)
-	case m.details:
-		lines = append(lines, m.path()...)
-	default:
-		lines = append(append(lines, m.body()...), m.footer()...)
-	}
-	lines = lines[:min(len(lines), m.height)]
-	if m.mode == reviewFilter {
-		line, x := m.cells.input("filter: ", &m.input, m.width)
-		lines[len(lines)-1] = line
-		v.Cursor = tea.NewCursor(x, len(lines)-1)
-	}
-	v.SetContent(strings.Join(lines, "\n"))
-	return v
+	return m.view(m.header(), m.window("Nothing found.", m.line), m.details())
 }
 
 // frees says how much the disk will gain.
@@ -45,30 +29,9 @@ func (m *dupesReview) frees() string {
 func (m *dupesReview) header() string {
 	title := fmt.Sprintf("forg dupes: %s %s", humanize.Comma(int64(len(m.groups))), plural(len(m.groups), "group"))
 	if m.filter != "" {
-		title = fmt.Sprintf("%s %s found: %s", humanize.Comma(int64(len(m.shown))), plural(len(m.shown), "group"), reviewSafe(m.filter))
+		title = fmt.Sprintf("%s %s found: %s", humanize.Comma(int64(len(m.shown))), plural(len(m.shown), "group"), show(m.filter))
 	}
-	sum := m.cells.fit(m.frees(), m.width)
-	rest := m.width - m.cells.StringWidth(sum)
-	if rest < 8 {
-		return m.style.bold.Render(sum)
-	}
-	return m.style.bold.Render(m.cells.pad(title, rest-2) + "  " + sum)
-}
-
-func (m *dupesReview) body() []string {
-	page, rows := reviewPage(m.height), m.rows()
-	m.top = max(0, min(m.top, rows-page))
-	m.top = max(min(m.top, m.cur), m.cur-page+1)
-	lines := make([]string, page)
-	for i := range lines {
-		if row := m.top + i; row < rows {
-			lines[i] = m.line(row)
-		}
-	}
-	if rows == 0 {
-		lines[0] = m.cells.fit("Nothing found.", m.width)
-	}
-	return lines
+	return m.headline(title, m.frees())
 }
 
 // line is one row as it is drawn.
@@ -172,10 +135,10 @@ func (m *dupesReview) fileLine(row, g, file int) string {
 	return m.style.faint.Render(m.cells.fit(lead+path+note, m.width))
 }
 
-// footer says more about the row under the cursor, then what happened, then the keys.
-func (m *dupesReview) footer() []string {
+// details says more about the row under the cursor.
+func (m *dupesReview) details() []string {
 	var what, where, note string
-	if m.rows() > 0 {
+	if m.count > 0 {
 		folder, g, file := m.row(m.cur)
 		t := m.found.Tree
 		switch {
@@ -196,27 +159,7 @@ func (m *dupesReview) footer() []string {
 			where = m.tilde(t.Path(c.File))
 		}
 	}
-	status := m.style.note.Render(m.cells.fit(note, m.width))
-	if m.failed {
-		status = m.style.bad.Render(m.cells.fit("error: "+reviewSafe(m.status), m.width))
-	} else if m.status != "" {
-		status = m.style.bold.Render(m.cells.fit(m.status, m.width))
-	}
-	keys := "y do it  q cancel"
-	for _, k := range []string{"? help", "space stays/goes", "enter keep this", "x leave alone", "o path", "/ filter"} {
-		if len(keys)+2+len(k) <= m.width {
-			keys += "  " + k
-		}
-	}
-	lines := []string{m.cells.fit(what, m.width), m.cells.fit(where, m.width), status, m.style.faint.Render(m.cells.fit(keys, m.width))}
-	switch n := reviewFooter(m.height); n {
-	case 4:
-		return lines
-	case 3:
-		return append(lines[:1], lines[2:]...)
-	default:
-		return lines[2 : 2+n]
-	}
+	return m.footer(what, where, note, "y do it  q cancel", "? help", "space stays/goes", "enter keep this", "x leave alone", "o path", "/ filter")
 }
 
 // passive is what is done with files, as in "3 files to trash".
@@ -229,7 +172,7 @@ func (m *dupesReview) path() []string {
 	var lines []string
 	whole := func(label, path string) {
 		lines = append(lines, m.style.faint.Render(m.cells.fit(label, m.width)))
-		for text := reviewSafe(path); text != ""; {
+		for text := show(path); text != ""; {
 			part := m.cells.head(text, max(m.width-2, 1))
 			if part == "" { // a character wider than the screen
 				break
@@ -269,37 +212,25 @@ func (m *dupesReview) path() []string {
 			whole("equal to", t.Path(group.Files[0].File))
 		}
 	}
-	lines = append(lines, "", "Any key goes back.")
-	for i := range lines {
-		if m.cells.StringWidth(lines[i]) > m.width {
-			lines[i] = m.cells.fit(lines[i], m.width)
-		}
-	}
-	return lines
+	return append(lines, "", "Any key goes back.")
 }
 
-func (m *dupesReview) help() []string {
-	lines := []string{
-		"up down pgup pgdn   move; g G first, last",
-		"tab right, left     next group, group before",
-		"space               a file: let it stay or go; else as x",
-		"enter k             keep this copy and let go the one kept before",
-		"x                   leave a group or folder alone, and back",
-		"a n                 act on all, leave all alone",
-		"o                   the whole path and more",
-		"/ esc               filter by path, end filter",
-		"y ctrl+s            do it",
-		"q esc ctrl+c        cancel",
-		"",
-		"One copy always stays. All names of a file (hard links) go together.",
-		"On a folder, keys are for its files that are elsewhere too; enter keeps",
-		"this folder's and lets the other's go. With a filter on, a and n touch",
-		"only the groups that are found.",
-		"",
-		"Any key goes back.",
-	}
-	for i := range lines {
-		lines[i] = m.cells.fit(lines[i], m.width)
-	}
-	return lines
+var dupesKeysHelp = []string{
+	"up down pgup pgdn   move; g G first, last",
+	"tab right, left     next group, group before",
+	"space               a file: let it stay or go; else as x",
+	"enter k             keep this copy and let go the one kept before",
+	"x                   leave a group or folder alone, and back",
+	"a n                 act on all, leave all alone",
+	"o                   the whole path and more",
+	"/ esc               filter by path, end filter",
+	"y ctrl+s            do it",
+	"q esc ctrl+c        cancel",
+	"",
+	"One copy always stays. All names of a file (hard links) go together.",
+	"On a folder, keys are for its files that are elsewhere too; enter keeps",
+	"this folder's and lets the other's go. With a filter on, a and n touch",
+	"only the groups that are found.",
+	"",
+	"Any key goes back.",
 }

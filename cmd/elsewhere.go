@@ -127,7 +127,7 @@ func (a *app) historyElsewhere(ctx context.Context, ref string, limit int) error
 	}
 	defer r.Close()
 	var device replica.Device
-	if ref != "all" {
+	if !strings.EqualFold(ref, "all") {
 		if device, err = r.FindDevice(ctx, ref); err != nil {
 			return a.noDevice(ctx, r, err)
 		}

@@ -236,27 +236,14 @@ func (a *app) newOrganizing(paths []string, f *organizeFlags) (*organizing, erro
 
 // run organizes roots, as one operation.
 func (o *organizing) run(ctx context.Context, roots []string) error {
-	a, f, opt := o.app, o.flags, o.opt
+	a, f := o.app, o.flags
 	start := a.now()
-	if o.ruled != nil {
-		if o.watch != nil { // the file may have been edited since
-			again, err := a.organizeRules(o.paths, f)
-			if err != nil {
-				return err
-			}
-			o.ruled = again
-		}
-		opt.Rules = o.ruled.At(start) // ages are counted from this run
-		var done func()
-		opt.Metadata, done = a.readMetadata(opt.Rules)
-		defer done()
-		if asksForDuplicates(opt) { // of files that mostly stay where they are, so that the next run knows them again
-			opt.Hashes, done = a.hashCache(false)
-			defer done()
-		}
+	opt, done, err := o.ready(start)
+	if err != nil {
+		return err
 	}
+	defer done()
 	var j *journal.Journal
-	var err error
 	look := f.dryRun || f.planOut != ""
 	if look {
 		if j, err = a.read(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -280,46 +267,10 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 			return err
 		}
 	}
-	bar := a.newProgress()
-	defer bar.done()
-	tree, err := o.scanTrees(ctx, roots, opt, bar)
+	plan, err := o.plan(ctx, j, roots, &opt)
 	if err != nil {
 		return err
 	}
-	if o.ruled != nil {
-		for _, err := range o.ruled.gone {
-			tree.Problems = append(tree.Problems, organizer.Problem{Err: err})
-		}
-	}
-	opt.Now = a.now()
-	opt.Trash = a.findTrash()
-	opt.Busy = organizer.Busy(tree.Roots)
-	opt.Progress = bar.plan
-	if j != nil && !f.again && !f.copy {
-		if opt.Undone, err = organizer.UndoneFiles(ctx, j, tree.Roots); err != nil {
-			return err
-		}
-		if o.watch != nil {
-			if opt.ByHand, err = o.watch.byHand(ctx, j); err != nil {
-				return err
-			}
-		}
-	}
-	plan, err := organizer.MakePlan(ctx, tree, o.set, opt)
-	if err != nil {
-		if many, ok := errors.AsType[*organizer.TooMany](err); ok {
-			plan, limit, flag := filesText(many.Plan), filesText(many.Limit), "--max-files"
-			if many.Bytes {
-				plan, limit, flag = bytesText(many.Plan), bytesText(many.Limit), "--max-bytes"
-			}
-			return fmt.Errorf("%w: the plan moves %s, the limit is %s; nothing was moved: raise %s if that is what you want", errTooMuch, plan, limit, flag)
-		}
-		if errors.Is(err, organizer.ErrConflict) {
-			return fmt.Errorf("%w; nothing was moved, as --on-conflict fail says", err)
-		}
-		return err
-	}
-	bar.done()
 	if f.planOut != "" {
 		if err := writePlanFile(f.planOut, a.out, plan, opt.Conflict, a.now()); err != nil {
 			return err
@@ -350,6 +301,71 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		run.Asked = o.asked.who
 	}
 	return report.run(ctx, j, run)
+}
+
+// ready are the options of this run, with the rules and what these need, until done is called.
+func (o *organizing) ready(start time.Time) (opt organizer.Options, done func(), err error) {
+	opt, done = o.opt, func() {}
+	if o.ruled == nil {
+		return opt, done, nil
+	}
+	if o.watch != nil { // the file may have been edited since
+		again, err := o.organizeRules(o.paths, o.flags)
+		if err != nil {
+			return opt, done, err
+		}
+		o.ruled = again
+	}
+	opt.Rules = o.ruled.At(start) // ages are counted from this run
+	opt.Metadata, done = o.readMetadata(opt.Rules)
+	if asksForDuplicates(opt) { // of files that mostly stay where they are, so that the next run knows them again
+		read := done
+		var hashed func()
+		opt.Hashes, hashed = o.hashCache(false)
+		done = func() { hashed(); read() }
+	}
+	return opt, done, nil
+}
+
+// plan scans the roots and makes a plan of what is there and of what j, if not nil, knows of it. It completes opt.
+func (o *organizing) plan(ctx context.Context, j *journal.Journal, roots []string, opt *organizer.Options) (*organizer.Plan, error) {
+	bar := o.newProgress()
+	defer bar.done()
+	tree, err := o.scanTrees(ctx, roots, *opt, bar)
+	if err != nil {
+		return nil, err
+	}
+	if o.ruled != nil {
+		for _, err := range o.ruled.gone {
+			tree.Problems = append(tree.Problems, organizer.Problem{Err: err})
+		}
+	}
+	opt.Now = o.now()
+	opt.Trash = o.findTrash()
+	opt.Busy = organizer.Busy(tree.Roots)
+	opt.Progress = bar.plan
+	if j != nil && !o.flags.again && !o.flags.copy {
+		if opt.Undone, err = organizer.UndoneFiles(ctx, j, tree.Roots); err != nil {
+			return nil, err
+		}
+		if o.watch != nil {
+			if opt.ByHand, err = o.watch.byHand(ctx, j); err != nil {
+				return nil, err
+			}
+		}
+	}
+	plan, err := organizer.MakePlan(ctx, tree, o.set, *opt)
+	if many, ok := errors.AsType[*organizer.TooMany](err); ok {
+		plan, limit, flag := filesText(many.Plan), filesText(many.Limit), "--max-files"
+		if many.Bytes {
+			plan, limit, flag = bytesText(many.Plan), bytesText(many.Limit), "--max-bytes"
+		}
+		return nil, fmt.Errorf("%w: the plan moves %s, the limit is %s; nothing was moved: raise %s if that is what you want", errTooMuch, plan, limit, flag)
+	}
+	if errors.Is(err, organizer.ErrConflict) {
+		return nil, fmt.Errorf("%w; nothing was moved, as --on-conflict fail says", err)
+	}
+	return plan, err
 }
 
 // errTooMuch says that a plan was refused because it would move too much.
@@ -461,17 +477,7 @@ func (o *organizing) scanOptions(root string, opt organizer.Options) organizer.S
 		so.Destination = organizer.Destination(o.set, opt.By)
 		return so
 	}
-	so.Changed = asksForDuplicates(opt)
-	so.Recursive = true // as far as a rule looks
-	leave := map[string]bool{}
-	for _, dir := range opt.Rules.Inside(filepath.ToSlash(root), filepath.ToSlash(o.into)) {
-		leave[filepath.FromSlash(dir)] = true
-	}
-	so.Leave = func(path string) bool { return leave[path] }
-	so.Enter = func(path string) bool {
-		scope := opt.Rules.Scope(filepath.ToSlash(root), filepath.ToSlash(path), f.recursive)
-		return !slices.Contains(o.roots, path) && (!scope.Empty() || scope.Below())
-	}
+	so.ByRules(opt.Rules, root, o.roots)
 	return so
 }
 
@@ -587,11 +593,7 @@ func (a *app) reviewPlan(ctx context.Context, plan *organizer.Plan, set *rules.S
 			}
 		}
 	}
-	screen := a.err
-	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
-		screen = p.w
-	}
-	ok, err := review(ctx, a.in, screen, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
+	ok, err := review(ctx, a.in, a.screen(), "forg organize "+a.tildeList(plan.Root), items, a.colored(a.errTTY))
 	if err != nil {
 		return nil, err
 	}

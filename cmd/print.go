@@ -1,30 +1,19 @@
 package cmd
 
-// Every word that a user reads about results is in this file.
-//
-// Rules: standard output carries the answer, standard error the conversation. Text is for people: sizes are rounded,
+// How forg talks: standard output carries the answer, standard error the conversation. Text is for people: sizes are rounded,
 // names are escaped so that none can play tricks on a terminal. JSON is for programs: bytes, nanoseconds, exact names.
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
-
-	"forg/journal"
-	"forg/organizer"
 )
 
 const (
@@ -81,15 +70,41 @@ func (a *app) warn(format string, args ...any) {
 	fmt.Fprintln(a.err, text)
 }
 
+// say tells a sentence of the answer, broken between words where the terminal is narrower.
 func (a *app) say(format string, args ...any) {
 	if !a.quiet {
-		fmt.Fprintf(a.out, format+"\n", args...)
+		a.fill(a.out, "", fmt.Sprintf(format, args...), a.columns())
 	}
 }
 
-// show makes a name safe to print: control characters, invalid UTF-8 and characters that turn the line around are
-// escaped.
-func show(name string) string { return reviewSafe(name) }
+// show shows a name without letting it talk to the terminal: bytes that are not UTF-8 and characters one cannot see (controls,
+// direction overrides, which can disguise an extension) are escaped. Joiners, which scripts and emoji need, stay.
+func show(s string) string {
+	plain := true
+	for i := 0; i < len(s) && plain; i++ {
+		plain = s[i] >= ' ' && s[i] < 0x7f
+	}
+	if plain {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsGraphic(r) && !unicode.IsMark(r),
+			// At the start these would join what the row shows before the name.
+			i > 0 && (unicode.IsMark(r) || r == '\u200c' || r == '\u200d'):
+			b.WriteString(s[i : i+n])
+		default:
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+		i += n
+	}
+	return b.String()
+}
 
 // showText is show for messages, which may have several lines.
 func showText(s string) string {
@@ -116,6 +131,16 @@ func filesText(n int64) string {
 	return humanize.Comma(n) + " files"
 }
 
+func durationText(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return d.Round(time.Second).String()
+}
+
 // tilde shortens a path for people.
 func (a *app) tilde(path string) string {
 	home, err := a.home()
@@ -138,644 +163,4 @@ func (a *app) tildeList(list string) string {
 		parts[i] = a.tilde(parts[i])
 	}
 	return strings.Join(parts, ", ")
-}
-
-type jsonOperation struct {
-	ID         int64          `json:"id"`
-	UUID       string         `json:"uuid"`
-	Kind       string         `json:"kind"`
-	Status     journal.Status `json:"status"`
-	Root       string         `json:"root,omitempty"`
-	Command    string         `json:"command,omitempty"`
-	StartedAt  string         `json:"started_at,omitempty"`
-	FinishedAt string         `json:"finished_at,omitempty"`
-	Moved      *int64         `json:"moved,omitempty"`
-	Failed     *int64         `json:"failed,omitempty"`
-	Bytes      *int64         `json:"bytes,omitempty"`
-	UndoneBy   *int64         `json:"undone_by"`
-	Undoes     *int64         `json:"undoes"`
-}
-
-type jsonShort struct {
-	ID     int64          `json:"id"`
-	UUID   string         `json:"uuid"`
-	Kind   string         `json:"kind"`
-	Status journal.Status `json:"status"`
-}
-
-func shortOf(r *organizer.Result) *jsonShort {
-	if r == nil || r.ID == 0 {
-		return nil
-	}
-	return &jsonShort{r.ID, r.UUID, r.Kind, r.Status}
-}
-
-func operationJSON(o journal.Operation) jsonOperation {
-	out := jsonOperation{ID: o.ID, UUID: o.UUID.String(), Kind: o.Kind, Status: o.Status, Root: o.Root, Command: o.Command,
-		StartedAt: o.StartedAt.Format(time.RFC3339Nano), Moved: &o.Moved, Failed: &o.Failed, Bytes: &o.Bytes}
-	if !o.FinishedAt.IsZero() {
-		out.FinishedAt = o.FinishedAt.Format(time.RFC3339Nano)
-	}
-	if o.UndoneBy != 0 {
-		out.UndoneBy = &o.UndoneBy
-	}
-	if o.Undoes != 0 {
-		out.Undoes = &o.Undoes
-	}
-	return out
-}
-
-type jsonMove struct {
-	From      string `json:"from"`
-	FromBytes []byte `json:"from_bytes,omitempty"`
-	To        string `json:"to"`
-	ToBytes   []byte `json:"to_bytes,omitempty"`
-	Category  string `json:"category,omitempty"`
-	Rule      string `json:"rule,omitempty"` // which rule decided
-	Action    string `json:"action,omitempty"`
-	State     string `json:"state,omitempty"`
-	Error     string `json:"error,omitempty"`
-	Bytes     int64  `json:"bytes"`
-}
-
-// builtinRule is the rule of files that the built-in categories placed.
-const builtinRule = "built-in"
-
-// organizedJSON is a move of organize.
-// moveJSON is a move of the plan; one that a rule of the user's made is counted under the rule's name.
-func (r *organizeReport) moveJSON(from, to, label string, action journal.Action, bytes int64) jsonMove {
-	m := moveJSON(from, to, label, action, bytes)
-	if m.Rule = builtinRule; r.plan.ByRules {
-		m.Rule = label
-	}
-	return m
-}
-
-func moveJSON(from, to, label string, action journal.Action, bytes int64) jsonMove {
-	m := jsonMove{Category: label, Bytes: bytes}
-	m.From, m.FromBytes = organizer.ExactPath(from)
-	m.To, m.ToBytes = organizer.ExactPath(to)
-	switch action {
-	case journal.Rename, journal.Move:
-	default:
-		m.Action = action.String()
-	}
-	return m
-}
-
-type jsonProblem struct {
-	Path      string `json:"path"`
-	PathBytes []byte `json:"path_bytes,omitempty"`
-	Error     string `json:"error"`
-}
-
-func problemsJSON(lists ...[]organizer.Problem) []jsonProblem {
-	out := []jsonProblem{}
-	for _, p := range slices.Concat(lists...) {
-		q := jsonProblem{Error: strings.ToValidUTF8(p.Err.Error(), "\ufffd")}
-		q.Path, q.PathBytes = organizer.ExactPath(p.Path)
-		out = append(out, q)
-	}
-	return out
-}
-
-// printJSON prints an answer that is small.
-func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.out)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// object writes one JSON object field by field, so that a million moves need not be held.
-type object struct {
-	w     *bufio.Writer
-	buf   bytes.Buffer
-	comma bool
-	items bool
-}
-
-func newObject(w io.Writer) *object {
-	o := &object{w: bufio.NewWriterSize(w, 64<<10)}
-	o.w.WriteByte('{')
-	return o
-}
-
-func (o *object) key(name string) {
-	if o.comma {
-		o.w.WriteByte(',')
-	}
-	o.comma = true
-	fmt.Fprintf(o.w, "%q:", name)
-}
-
-func (o *object) field(name string, v any) {
-	o.key(name)
-	o.value(v)
-}
-
-func (o *object) value(v any) {
-	o.buf.Reset()
-	e := json.NewEncoder(&o.buf)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err) // only our own types come here, and they encode
-	}
-	o.w.Write(bytes.TrimRight(o.buf.Bytes(), "\n"))
-}
-
-func (o *object) array(name string) { o.key(name); o.w.WriteByte('['); o.items = false }
-func (o *object) item(v any) {
-	if o.items {
-		o.w.WriteByte(',')
-	}
-	o.items = true
-	o.value(v)
-}
-func (o *object) end() { o.w.WriteByte(']') }
-func (o *object) close() error {
-	o.w.WriteString("}\n")
-	return o.w.Flush()
-}
-
-// tally is files and bytes of a category.
-type tally struct {
-	Files int64 `json:"files"`
-	Bytes int64 `json:"bytes"`
-}
-
-// organizeReport tells what an organize will do or did.
-type organizeReport struct {
-	*app
-	plan     *organizer.Plan
-	start    time.Time
-	dryRun   bool
-	quietOut bool // the answer is the plan itself
-	watch    *watching
-	asked    *asked
-	would    string // what would be done with files that are dealt with where they are; "" if they are moved to folders
-	count    map[string]*tally
-}
-
-func (r *organizeReport) add(label string, bytes int64) {
-	if r.count == nil {
-		r.count = map[string]*tally{}
-	}
-	t := r.count[label]
-	if t == nil {
-		t = &tally{}
-		r.count[label] = t
-	}
-	t.Files++
-	t.Bytes += bytes
-}
-
-// planned tells what would be done.
-func (r *organizeReport) planned() error {
-	var o *object
-	if r.json && !r.quietOut {
-		o = newObject(r.out)
-		o.array("moves")
-	}
-	for i := range r.plan.Moves {
-		m := &r.plan.Moves[i]
-		if r.plan.Aside(m) {
-			continue
-		}
-		size := r.plan.Tree.File(m.File).Size
-		r.add(r.plan.Labels[m.Label], size)
-		if o != nil {
-			o.item(r.moveJSON(r.plan.Tree.Path(r.plan.Source(m)), r.plan.Target(m), r.plan.Labels[m.Label], m.Action, size))
-		}
-	}
-	if o != nil {
-		o.end()
-		return errors.Join(r.finishJSON(o, nil, r.plan.Files(), r.plan.Bytes()), r.exit(nil))
-	}
-	if !r.quietOut {
-		r.tree()
-		r.leftAlone()
-		r.said()
-		r.careful()
-	}
-	return r.exit(nil)
-}
-
-// tree shows the plan as the folders it fills.
-func (r *organizeReport) tree() {
-	if r.quiet {
-		return
-	}
-	w := bufio.NewWriter(r.out)
-	defer w.Flush()
-	if len(r.plan.Moves) == 0 {
-		fmt.Fprintln(w, "Nothing to do.")
-		return
-	}
-	byFolder := map[uint32][]int{}
-	for i := range r.plan.Moves {
-		if to := r.plan.Moves[i].To; !r.plan.Aside(&r.plan.Moves[i]) {
-			byFolder[to] = append(byFolder[to], i)
-		}
-	}
-	order := make([]uint32, 0, len(byFolder))
-	for to := range byFolder {
-		order = append(order, to)
-	}
-	slices.SortFunc(order, func(a, b uint32) int { return cmp.Compare(r.plan.Folders[a].Path, r.plan.Folders[b].Path) })
-	const shown = 10
-	for _, to := range order {
-		f := &r.plan.Folders[to]
-		moves := byFolder[to]
-		called := func(i int) string {
-			if r.would != "" {
-				return r.plan.Tree.Path(r.plan.Moves[i].File)
-			}
-			return r.plan.Name(&r.plan.Moves[i])
-		}
-		slices.SortFunc(moves, func(a, b int) int { return cmp.Compare(called(a), called(b)) })
-		var size int64
-		for _, i := range moves {
-			size += r.plan.Tree.File(r.plan.Moves[i].File).Size
-		}
-		mark := ""
-		if !f.Exists {
-			mark = r.paint(green, " (new)")
-		}
-		fmt.Fprintf(w, "%s/%s  %s, %s\n", r.paint(bold, r.tilde(f.Path)), mark, filesText(int64(len(moves))), bytesText(size))
-		for n, i := range moves {
-			if n == shown && !r.verbose && len(moves) > shown+1 {
-				fmt.Fprintf(w, "  %s\n", r.paint(dim, fmt.Sprintf("... and %s more (-v shows all)", humanize.Comma(int64(len(moves)-shown)))))
-				break
-			}
-			m := &r.plan.Moves[i]
-			from, name := r.plan.Tree.Name(r.plan.Source(m)), r.plan.Name(m)
-			line := r.paint(green, "+ ")
-			if r.would != "" { // it is all about the file where it is
-				line += r.tilde(r.plan.Tree.Path(m.File))
-			} else if line += show(name); from != name {
-				line += r.paint(dim, " <- "+show(from))
-			}
-			line += r.paint(dim, "  "+bytesText(r.plan.Tree.File(m.File).Size))
-			if original, ok := r.plan.SameAs[m.File]; ok {
-				there := ""
-				if r.plan.IsResident(original) {
-					there = ", which is there already"
-				}
-				equal := show(r.plan.Tree.Name(original))
-				if r.would != "" {
-					equal = r.tilde(r.plan.Tree.Path(original))
-				}
-				is := "  same as "
-				if r.plan.Similar {
-					is = "  looks like "
-				}
-				line += r.paint(yellow, is+equal+there)
-			}
-			if note := r.plan.Note(m); note != "" {
-				line += r.paint(dim, "  "+show(note))
-			}
-			fmt.Fprintf(w, "  %s\n", line)
-		}
-	}
-	would := r.would
-	if would == "" {
-		would = "moved"
-		if r.plan.IsCopy() {
-			would = "copied"
-		}
-		would = fmt.Sprintf("%s into %d %s", would, len(order), plural(len(order), "folder"))
-	}
-	fmt.Fprintf(w, "\n%s, %s, would be %s. Nothing was changed.\n", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would)
-}
-
-// leftAlone says what stays and why, and what deserves a second look.
-func (r *organizeReport) leftAlone() {
-	if r.quiet {
-		return
-	}
-	var parts []string
-	undone := int64(0)
-	for reason := organizer.Reason(1); reason < organizer.Reasons; reason++ {
-		n := r.left(reason)
-		if n == 0 {
-			continue
-		}
-		if reason == organizer.LeftUndone {
-			undone = n
-		}
-		parts = append(parts, leftText(reason, n))
-	}
-	if len(parts) > 0 {
-		fmt.Fprintf(r.out, "Left alone: %s.\n", strings.Join(parts, ", "))
-	}
-	if undone > 0 {
-		fmt.Fprintln(r.out, "What an undo has put back stays there; --again takes it too.")
-	}
-	if r.verbose {
-		for ref, f := range r.plan.Tree.All() {
-			if f.Left != organizer.NotLeft {
-				fmt.Fprintf(r.out, "  %s: %s\n", r.tilde(r.plan.Tree.Path(ref)), f.Left)
-			}
-		}
-	}
-	if n := len(r.plan.SameAs); n > 0 {
-		where := "of this run"
-		for _, original := range r.plan.SameAs {
-			if r.plan.IsResident(original) {
-				where = "of this run or of the destination"
-				break
-			}
-		}
-		fmt.Fprintf(r.out, "Duplicates: %s, %s, equal another file %s.\n", filesText(int64(n)), bytesText(r.plan.DupBytes), where)
-	}
-	if r.plan.Unchecked > 0 && r.verbose {
-		fmt.Fprintf(r.out, "The content of %s was not compared with the name; --detect content does.\n", filesText(r.plan.Unchecked))
-	}
-}
-
-// said tells what the rules say about files, and which rules could not be decided.
-func (r *organizeReport) said() {
-	for _, s := range r.plan.Said {
-		fmt.Fprintf(r.out, "%s\n", showText(s.Text))
-	}
-	for i, u := range r.plan.Undecided {
-		if i == 20 && !r.verbose {
-			r.warn("... and %d more conditions that could not be decided (-v shows all)", len(r.plan.Undecided)-i)
-			break
-		}
-		r.warn("Undecided: %s: rule %q, %s: %v", r.tilde(u.Path), u.Rule.Name, u.Condition, u.Err)
-	}
-}
-
-// careful names the files that are not what they seem. Whoever asks for quiet wants to know of those too.
-func (r *organizeReport) careful() {
-	for i, m := range r.plan.Mismatches {
-		if r.watch != nil && !r.watch.news("careful "+m.Path) {
-			continue
-		}
-		if i == 20 && !r.verbose {
-			r.warn("... and %d more files that are not what their names say (-v shows all)", len(r.plan.Mismatches)-i)
-			break
-		}
-		r.warn("Careful: %s: the name says %s, the content says %s", r.tilde(m.Path), m.Says, m.Is)
-	}
-}
-
-// leftText says how many were left for a reason.
-func leftText(reason organizer.Reason, n int64) string {
-	text := reason.String()
-	if n != 1 {
-		switch reason {
-		case organizer.LeftPartial, organizer.LeftDuplicate, organizer.LeftFolderBundle, organizer.LeftDestination, organizer.LeftSymlink,
-			organizer.LeftSpecial, organizer.LeftSystem:
-			text += "s"
-		case organizer.LeftLinked:
-			text = "hard links to another file system"
-		case organizer.LeftProject:
-			text = "projects or repositories"
-		}
-	}
-	return humanize.Comma(n) + " " + text
-}
-
-func (r *organizeReport) left(reason organizer.Reason) int64 {
-	return r.plan.Tree.Left[reason] + r.plan.Left[reason]
-}
-
-func (r *organizeReport) skipped() int64 {
-	var n int64
-	for reason := organizer.Reason(1); reason < organizer.Reasons; reason++ {
-		n += r.left(reason)
-	}
-	return n
-}
-
-// run carries the plan out and tells what was done.
-func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organizer.RunOptions) error {
-	bar := r.newProgress()
-	opt.Progress = bar.move(r.plan.Files())
-	if r.asked != nil {
-		opt.Progress = func(files, bytes int64) { r.asked.progress(r.plan.Files(), files, bytes) }
-	}
-	var o *object
-	if r.json && r.asked == nil { // else the agent tells
-		o = newObject(r.out)
-		o.array("moves")
-	}
-	opt.Step = func(s *journal.Step, err error) {
-		if err != nil {
-			return
-		}
-		r.add(s.Label, s.File.Size)
-		if o != nil {
-			o.item(r.moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
-		}
-	}
-	res, err := organizer.Apply(ctx, j, r.plan, opt)
-	bar.done()
-	if res == nil {
-		res = &organizer.Result{}
-	}
-	if o != nil {
-		o.end()
-		if e := r.finishJSON(o, res, res.Moved, res.Bytes); e != nil {
-			err = errors.Join(err, e)
-		}
-	} else if r.watch != nil || r.asked != nil {
-		r.batch(res)
-	} else {
-		r.summary(res, err)
-	}
-	return r.ended(res, err)
-}
-
-// ended is what a run that came to res and err means for the exit code, with what is to be said on standard error.
-func (r *organizeReport) ended(res *organizer.Result, err error) error {
-	if err != nil {
-		if errors.Is(err, context.Canceled) {
-			if res.ID != 0 {
-				r.warn("Interrupted after %s. Undo with: forg undo %d", filesText(res.Moved), res.ID)
-			}
-			return err
-		}
-		if res.Moved > 0 {
-			r.problems(res)
-			return &exitError{exitPartial, err}
-		}
-		return err
-	}
-	return r.exit(res)
-}
-
-func (r *organizeReport) summary(res *organizer.Result, err error) {
-	defer r.careful()
-	defer r.said()
-	if r.quiet {
-		return
-	}
-	switch {
-	case res.Moved == 0 && err == nil && len(res.Problems) == 0 && len(r.plan.Problems) == 0:
-		fmt.Fprintln(r.out, "Nothing to do.")
-	case res.Moved > 0:
-		what := "Moved"
-		if r.plan.IsCopy() {
-			what = "Copied"
-		}
-		fmt.Fprintf(r.out, "%s %s, %s, in %s.\n", what, filesText(res.Moved), bytesText(res.Bytes), durationText(r.now().Sub(r.start)))
-		width := 0
-		for l := range r.count {
-			width = max(width, len(l))
-		}
-		for _, l := range r.labels() {
-			fmt.Fprintf(r.out, "  %s  %8s  %8s\n", r.paint(bold, fmt.Sprintf("%-*s", width, l)), humanize.Comma(r.count[l].Files), bytesText(r.count[l].Bytes))
-		}
-	}
-	r.leftAlone()
-	if res.Moved > 0 && err == nil {
-		fmt.Fprintf(r.out, "Undo with: %s\n", r.paint(bold, fmt.Sprintf("forg undo %d", res.ID)))
-	}
-}
-
-// labels are what was counted, most files first.
-func (r *organizeReport) labels() []string {
-	return slices.SortedFunc(maps.Keys(r.count), func(a, b string) int {
-		return cmp.Or(cmp.Compare(r.count[b].Files, r.count[a].Files), cmp.Compare(a, b))
-	})
-}
-
-// batch tells in one line what a batch of a forg that keeps running has done.
-func (r *organizeReport) batch(res *organizer.Result) {
-	defer r.careful()
-	if r.quiet || res.Moved == 0 || r.json {
-		return
-	}
-	parts := make([]string, 0, len(r.count))
-	for _, l := range r.labels() {
-		parts = append(parts, fmt.Sprintf("%s %s", show(l), humanize.Comma(r.count[l].Files)))
-	}
-	fmt.Fprintf(r.out, "%s moved %s: %s; undo with: %s\n", r.now().Format("15:04"), filesText(res.Moved), strings.Join(parts, ", "),
-		r.paint(bold, fmt.Sprintf("forg undo %d", res.ID)))
-}
-
-// idle ends a batch that has nothing to do: only what went wrong is worth a word, and not twice.
-func (r *organizeReport) idle() error {
-	all := slices.DeleteFunc(slices.Concat(r.plan.Tree.Problems, r.plan.Problems), func(p organizer.Problem) bool { return !r.watch.news(p.Err.Error()) })
-	r.plan.Tree.Problems, r.plan.Problems = all, nil
-	if len(all) == 0 {
-		return nil
-	}
-	if r.json {
-		o := newObject(r.out)
-		o.array("moves")
-		o.end()
-		if err := r.finishJSON(o, nil, 0, 0); err != nil {
-			return err
-		}
-	}
-	for _, p := range all {
-		r.complain(p.Err)
-	}
-	return nil
-}
-
-func durationText(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	}
-	return d.Round(time.Second).String()
-}
-
-func (r *organizeReport) finishJSON(o *object, res *organizer.Result, moved, bytes int64) error {
-	var runProblems []organizer.Problem
-	failed := int64(len(r.plan.Problems))
-	if res != nil {
-		runProblems = res.Problems
-		failed += res.Failed
-	}
-	skipped := r.skipped()
-	if res != nil {
-		skipped += res.Skipped
-	}
-	if r.watch != nil {
-		o.field("at", r.now().Format(time.RFC3339Nano))
-	}
-	o.field("operation", shortOf(res))
-	o.field("dry_run", r.dryRun)
-	o.field("scanned", r.plan.Tree.Files)
-	o.field("moved", moved)
-	o.field("skipped", skipped)
-	o.field("failed", failed)
-	o.field("duplicates", tally{int64(len(r.plan.SameAs)), r.plan.DupBytes})
-	o.field("bytes", bytes)
-	o.field("duration_ms", r.now().Sub(r.start).Milliseconds())
-	if r.count == nil {
-		r.count = map[string]*tally{}
-	}
-	o.field("categories", r.count)
-	left := map[string]int64{}
-	for reason := organizer.Reason(1); reason < organizer.Reasons; reason++ {
-		if n := r.left(reason); n > 0 {
-			left[reason.String()] = n
-		}
-	}
-	o.field("left", left)
-	type mismatch struct {
-		Path string `json:"path"`
-		Says string `json:"says"`
-		Is   string `json:"is"`
-	}
-	odd := []mismatch{}
-	for _, m := range r.plan.Mismatches {
-		path, _ := organizer.ExactPath(m.Path)
-		odd = append(odd, mismatch{path, m.Says, m.Is})
-	}
-	o.field("mismatches", odd)
-	if r.plan.ByRules {
-		type remark struct {
-			Path      string `json:"path"`
-			PathBytes []byte `json:"path_bytes,omitempty"`
-			Rule      string `json:"rule,omitempty"`
-			Text      string `json:"text"`
-		}
-		said, undecided := []remark{}, []remark{}
-		for _, s := range r.plan.Said {
-			path, raw := organizer.ExactPath(s.Path)
-			said = append(said, remark{Path: path, PathBytes: raw, Text: s.Text})
-		}
-		for _, u := range r.plan.Undecided {
-			path, raw := organizer.ExactPath(u.Path)
-			undecided = append(undecided, remark{path, raw, u.Rule.Name, fmt.Sprintf("%s: %v", u.Condition, u.Err)})
-		}
-		o.field("said", said)
-		o.field("undecided", undecided)
-	}
-	o.field("errors", problemsJSON(r.plan.Tree.Problems, r.plan.Problems, runProblems))
-	return o.close()
-}
-
-// problems names on standard error what could not be done.
-func (r *organizeReport) problems(res *organizer.Result) int {
-	all := slices.Concat(r.plan.Tree.Problems, r.plan.Problems)
-	if res != nil {
-		all = append(all, res.Problems...)
-		for _, n := range res.Notes {
-			r.warn("Note: %v", n.Err)
-		}
-	}
-	for _, p := range all {
-		if r.watch == nil || r.watch.news(p.Err.Error()) {
-			r.complain(p.Err)
-		}
-	}
-	return len(all)
-}
-
-func (r *organizeReport) exit(res *organizer.Result) error {
-	if r.problems(res) > 0 {
-		return &exitError{code: exitPartial}
-	}
-	return nil
 }

@@ -11,11 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/x/ansi"
 )
 
 // reviewItem is one planned move as the person sees it.
@@ -44,19 +41,6 @@ func review(ctx context.Context, in io.Reader, out io.Writer, title string, item
 	}
 	copy(items, m.items)
 	return true, nil
-}
-
-// runReview shows a review until it ends, or until ctx does, with the error of ctx. Signals come through ctx: a
-// handler of its own would neither know their exit codes nor that the terminal was closed (SIGHUP).
-func runReview(ctx context.Context, in io.Reader, out io.Writer, m tea.Model) error {
-	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithInput(in), tea.WithOutput(out)).Run()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil && !errors.Is(err, tea.ErrInterrupted) {
-		return fmt.Errorf("review the plan: %w", err)
-	}
-	return nil
 }
 
 // confirm asks a yes or no question; anything but a line saying yes is no.
@@ -97,47 +81,24 @@ type reviewNode struct {
 	bytes        int64 // of the taken ones
 }
 
-type reviewMode int
-
-const (
-	reviewBrowse reviewMode = iota
-	reviewEdit
-	reviewFilter
-	reviewHelp
-)
-
 type reviewModel struct {
-	title         string
-	items         []reviewItem
-	style         reviewStyle
-	cells         reviewCells
-	width, height int
+	reviewScreen
+	title string
+	items []reviewItem
 
-	nodes    []reviewNode
-	open     map[string]bool // unfolded folders, by path
-	rows     []int           // the nodes that folding and filter leave visible
-	cur, top int             // rows: under the cursor, first on the screen
-	taken    int             // of all items
-	bytes    int64
+	nodes []reviewNode
+	open  map[string]bool // unfolded folders, by path
+	rows  []int           // the nodes that folding and filter leave visible
+	taken int             // of all items
+	bytes int64
 
-	filter string
 	pass   []bool          // per item: matches the filter
 	text   []string        // per item: what the filter looks at; nil when stale
 	before map[string]bool // open, as it was before the filter
-
-	mode     reviewMode
-	input    reviewInput
-	status   string
-	failed   bool // status is an error
-	changed  bool
-	leaving  bool // q was pressed once, with changes at stake
-	applied  bool
-	finished bool
 }
 
 func newReviewModel(title string, items []reviewItem, color bool) *reviewModel {
-	m := &reviewModel{title: reviewSafe(title), items: items, style: newReviewStyle(color), width: 80, height: 24,
-		open: map[string]bool{}, pass: make([]bool, len(items))}
+	m := &reviewModel{reviewScreen: newReviewScreen(color), title: show(title), items: items, open: map[string]bool{}, pass: make([]bool, len(items))}
 	for i := range m.pass {
 		m.pass[i] = true
 	}
@@ -150,8 +111,6 @@ func newReviewModel(title string, items []reviewItem, color bool) *reviewModel {
 	m.refresh()
 	return m
 }
-
-func (m *reviewModel) Init() tea.Cmd { return nil }
 
 // build makes the tree from the items' targets.
 func (m *reviewModel) build() {
@@ -217,19 +176,20 @@ func (m *reviewModel) refresh() {
 		}
 	}
 	m.rows = m.rows[:0]
-	var show func(int)
-	show = func(id int) {
+	var visit func(int)
+	visit = func(id int) {
 		for _, kid := range m.nodes[id].kids {
 			if m.nodes[kid].files == 0 {
 				continue
 			}
 			m.rows = append(m.rows, kid)
 			if m.nodes[kid].item < 0 && m.open[m.nodes[kid].path] {
-				show(kid)
+				visit(kid)
 			}
 		}
 	}
-	show(0)
+	visit(0)
+	m.count = len(m.rows)
 	m.moveTo(at)
 }
 
@@ -244,8 +204,6 @@ func (m *reviewModel) moveTo(id int) {
 	}
 	m.cur = 0
 }
-
-func (m *reviewModel) move(by int) { m.cur = max(0, min(m.cur+by, len(m.rows)-1)) }
 
 // below calls f for every item at or below a node that passes the filter.
 func (m *reviewModel) below(id int, f func(item int)) {
@@ -390,76 +348,27 @@ func reviewTarget(to string) (string, error) {
 }
 
 func (m *reviewModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
-	switch msg := msg.(type) {
-	case tea.WindowSizeMsg:
-		m.width, m.height = max(msg.Width, 1), max(msg.Height, 1)
-	case tea.ModeReportMsg:
-		m.cells.follow(msg)
-	case tea.PasteMsg:
-		if m.mode == reviewEdit || m.mode == reviewFilter {
-			m.input.paste(msg)
-			m.typed()
-		}
-	case tea.KeyPressMsg:
-		switch key := msg.String(); {
-		case key == "ctrl+c":
-			return m.finish(false)
-		case key == "ctrl+z":
-			return m, tea.Suspend
-		case m.mode == reviewEdit || m.mode == reviewFilter:
-			m.typeKey(key, msg.Text)
-		case m.mode == reviewHelp:
-			m.mode = reviewBrowse
-		default:
-			return m.browseKey(key)
+	if key, ok := msg.(tea.KeyPressMsg); ok && m.mode == reviewEdit && key.String() == "enter" {
+		if err := m.retarget(m.input.text); err != nil {
+			m.fail(err)
+			return m, nil
 		}
 	}
-	return m, nil
+	return m, m.update(m, msg)
 }
 
-func (m *reviewModel) finish(apply bool) (tea.Model, tea.Cmd) {
-	m.applied, m.finished = apply, true
-	return m, tea.Quit
-}
-
-func (m *reviewModel) browseKey(key string) (tea.Model, tea.Cmd) {
-	leaving := m.leaving
-	m.status, m.failed, m.leaving = "", false, false
+func (m *reviewModel) act(key string) {
 	switch key {
-	case "y", "ctrl+s":
-		return m.finish(true)
-	case "q", "esc":
-		if key == "esc" && m.filter != "" {
-			m.setFilter("")
-			return m, nil
-		}
-		if m.changed && !leaving {
-			m.leaving, m.status = true, "Press "+key+" again to leave and drop your changes."
-			return m, nil
-		}
-		return m.finish(false)
-	case "?":
-		m.mode = reviewHelp
-	case "/":
-		m.mode, m.input = reviewFilter, reviewInput{m.filter, len(m.filter)}
 	case "a", "n":
 		m.take(0, key == "a")
-		m.status = fmt.Sprintf("%s: %s", map[string]string{"a": "taken in", "n": "left out"}[key], reviewCount(m.nodes[0].files))
-	case "up", "k":
+		m.status = fmt.Sprintf("%s: %s", map[string]string{"a": "taken in", "n": "left out"}[key], filesText(int64(m.nodes[0].files)))
+	case "k":
 		m.move(-1)
-	case "down", "j":
+	case "j":
 		m.move(1)
-	case "pgup":
-		m.move(-m.page())
-	case "pgdown":
-		m.move(m.page())
-	case "home", "g":
-		m.cur = 0
-	case "end", "G":
-		m.move(len(m.rows))
 	}
 	if len(m.rows) == 0 {
-		return m, nil
+		return
 	}
 	id := m.rows[m.cur]
 	n := m.nodes[id]
@@ -486,113 +395,6 @@ func (m *reviewModel) browseKey(key string) (tea.Model, tea.Cmd) {
 	case "space":
 		m.take(id, n.taken < n.files)
 	case "e":
-		m.mode, m.input = reviewEdit, reviewInput{n.path, len(n.path)}
+		m.ask(reviewEdit, n.path)
 	}
-	return m, nil
-}
-
-func (m *reviewModel) typeKey(key, text string) {
-	switch key {
-	case "esc":
-		if m.mode == reviewFilter {
-			m.setFilter("")
-		}
-		m.mode, m.status, m.failed = reviewBrowse, "", false
-	case "enter":
-		if m.mode == reviewEdit {
-			if err := m.retarget(m.input.text); err != nil {
-				m.status, m.failed = err.Error(), true
-				return
-			}
-		}
-		m.mode, m.status, m.failed = reviewBrowse, "", false
-	default:
-		if m.input.key(key, text) {
-			m.typed()
-		}
-	}
-}
-
-// typed follows a change of the input line.
-func (m *reviewModel) typed() {
-	m.status, m.failed = "", false
-	if m.mode == reviewFilter {
-		m.setFilter(m.input.text)
-	}
-}
-
-// reviewInput is an input line. It keeps the exact bytes of a name, which a
-// general text field would clean up, and so rename a file nobody touched.
-type reviewInput struct {
-	text string
-	pos  int // byte offset of the cursor, between two characters
-}
-
-func (in *reviewInput) insert(s string) {
-	in.text = in.text[:in.pos] + s + in.text[in.pos:]
-	in.pos += len(s)
-}
-
-// paste inserts what was pasted, without control characters.
-func (in *reviewInput) paste(msg tea.PasteMsg) {
-	in.insert(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, msg.Content))
-}
-
-// cut removes the bytes from a to b.
-func (in *reviewInput) cut(a, b int) { in.text, in.pos = in.text[:a]+in.text[b:], a }
-
-// prev and next are the offsets one character back and on.
-func (in *reviewInput) prev() int {
-	last := 0
-	for i := 0; i < in.pos; i += reviewStep(in.text[i:]) {
-		last = i
-	}
-	return last
-}
-
-func (in *reviewInput) next() int { return in.pos + reviewStep(in.text[in.pos:]) }
-
-func (in *reviewInput) key(key, text string) bool {
-	switch key {
-	case "left", "ctrl+b":
-		in.pos = in.prev()
-	case "right", "ctrl+f":
-		in.pos = in.next()
-	case "home", "ctrl+a":
-		in.pos = 0
-	case "end", "ctrl+e":
-		in.pos = len(in.text)
-	case "backspace", "ctrl+h":
-		in.cut(in.prev(), in.pos)
-	case "delete", "ctrl+d":
-		in.cut(in.pos, in.next())
-	case "ctrl+u":
-		in.cut(0, in.pos)
-	case "ctrl+k":
-		in.cut(in.pos, len(in.text))
-	case "ctrl+w", "alt+backspace":
-		word := strings.TrimRight(in.text[:in.pos], " /")
-		in.cut(strings.LastIndexAny(word, " /")+1, in.pos)
-	default:
-		in.insert(text)
-		return text != ""
-	}
-	return true
-}
-
-// reviewStep is the length in bytes of the first character a person sees.
-func reviewStep(s string) int {
-	if s == "" {
-		return 0
-	}
-	if r, n := utf8.DecodeRuneInString(s); r == utf8.RuneError || !unicode.IsGraphic(r) {
-		return n // shown escaped, each by itself
-	}
-	cluster, _ := ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
-	return max(len(cluster), 1)
 }

@@ -37,11 +37,11 @@ var reviewKeys = map[string]tea.KeyPressMsg{
 	"up": {Code: tea.KeyUp}, "down": {Code: tea.KeyDown}, "left": {Code: tea.KeyLeft}, "right": {Code: tea.KeyRight},
 	"pgup": {Code: tea.KeyPgUp}, "pgdown": {Code: tea.KeyPgDown}, "home": {Code: tea.KeyHome}, "end": {Code: tea.KeyEnd},
 	"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "space": {Code: tea.KeySpace, Text: " "},
-	"backspace": {Code: tea.KeyBackspace}, "delete": {Code: tea.KeyDelete},
+	"backspace": {Code: tea.KeyBackspace}, "delete": {Code: tea.KeyDelete}, "tab": {Code: tea.KeyTab},
 }
 
-// press sends keys; "ctrl+x" and the names above are keys, the rest is typed.
-func (m *reviewModel) press(keys ...string) (quit bool) {
+// pressKeys sends keys; "ctrl+x" and the names above are keys, the rest is typed.
+func pressKeys(m tea.Model, keys ...string) (quit bool) {
 	for _, key := range keys {
 		var cmd tea.Cmd
 		if msg, ok := reviewKeys[key]; ok {
@@ -59,6 +59,8 @@ func (m *reviewModel) press(keys ...string) (quit bool) {
 	}
 	return quit
 }
+
+func (m *reviewModel) press(keys ...string) bool { return pressKeys(m, keys...) }
 
 func (m *reviewModel) at() string { return m.nodes[m.rows[m.cur]].path }
 

@@ -149,38 +149,9 @@ func (a *app) explain(ctx context.Context, r *rulesFile, f *organizeFlags, root 
 		}
 	}
 	r.gone = nil // said once
-	type group struct {
-		root  string
-		paths []string
-	}
-	var groups []group
-	var failed []organizer.Problem
-	for _, name := range files {
-		path, err := filepath.Abs(name)
-		if err == nil {
-			if _, err = os.Lstat(path); err != nil {
-				err = fmt.Errorf("explain %s: %w", name, errors.Unwrap(err))
-			}
-		}
-		var dir string
-		if err == nil {
-			dir, err = organizer.ResolveDir(filepath.Dir(path))
-		}
-		if err != nil {
-			failed = append(failed, organizer.Problem{Path: path, Err: err})
-			continue
-		}
-		from := root
-		if from == "" {
-			from = r.rootFor(dir)
-		} else if !organizer.Within(dir, root) {
-			return usage("%s is not below --root %s", name, a.tilde(root))
-		}
-		i := slices.IndexFunc(groups, func(g group) bool { return g.root == from })
-		if i < 0 {
-			i, groups = len(groups), append(groups, group{root: from})
-		}
-		groups[i].paths = append(groups[i].paths, filepath.Join(dir, filepath.Base(path)))
+	groups, failed, err := a.explained(r, root, files)
+	if err != nil {
+		return err
 	}
 	var o *object
 	if a.json {
@@ -224,6 +195,45 @@ func (a *app) explain(ctx context.Context, r *rulesFile, f *organizeFlags, root 
 		return &exitError{code: exitPartial}
 	}
 	return nil
+}
+
+// explainedTree is files to explain, all below one root.
+type explainedTree struct {
+	root  string
+	paths []string
+}
+
+// explained are the files to explain by the folder whose rules decide, which is root unless that is "", and those that cannot
+// be looked at.
+func (a *app) explained(r *rulesFile, root string, files []string) (groups []explainedTree, failed []organizer.Problem, err error) {
+	for _, name := range files {
+		path, err := filepath.Abs(name)
+		if err == nil {
+			if _, err = os.Lstat(path); err != nil {
+				err = fmt.Errorf("explain %s: %w", name, errors.Unwrap(err))
+			}
+		}
+		var dir string
+		if err == nil {
+			dir, err = organizer.ResolveDir(filepath.Dir(path))
+		}
+		if err != nil {
+			failed = append(failed, organizer.Problem{Path: path, Err: err})
+			continue
+		}
+		from := root
+		if from == "" {
+			from = r.rootFor(dir)
+		} else if !organizer.Within(dir, root) {
+			return nil, nil, usage("%s is not below --root %s", name, a.tilde(root))
+		}
+		i := slices.IndexFunc(groups, func(g explainedTree) bool { return g.root == from })
+		if i < 0 {
+			i, groups = len(groups), append(groups, explainedTree{root: from})
+		}
+		groups[i].paths = append(groups[i].paths, filepath.Join(dir, filepath.Base(path)))
+	}
+	return groups, failed, nil
 }
 
 // rootFor is the folder from which an organize would come to dir: the nearest location that rules look into dir from, or

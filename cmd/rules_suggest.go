@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -138,32 +139,7 @@ func (a *app) suggestReport(placed []organizer.PlacedFile, all []organizer.Sugge
 		o.field("placed", len(placed))
 		o.field("not_found", gone)
 		o.field("folders", looked)
-		o.array("moved")
-		for _, p := range elsewhere {
-			m := struct {
-				From      string `json:"from"`
-				Placed    string `json:"placed"`
-				Now       string `json:"now"`
-				NowBytes  []byte `json:"now_bytes,omitempty"`
-				Label     string `json:"label"`
-				Operation int64  `json:"operation"`
-			}{From: p.From, Placed: p.To, Label: p.Label, Operation: p.Operation}
-			m.From, _ = organizer.ExactPath(p.From)
-			m.Placed, _ = organizer.ExactPath(p.To)
-			m.Now, m.NowBytes = organizer.ExactPath(p.Now)
-			o.item(m)
-		}
-		o.end()
-		o.array("suggestions")
-		for _, s := range all {
-			files := make([]string, len(s.Files))
-			for i := range s.Files {
-				files[i], _ = organizer.ExactPath(s.Files[i].Now)
-			}
-			o.item(jsonSuggestion{s.Name, s.Text, len(s.Files), s.Wrong, files})
-		}
-		o.end()
-		return o.close()
+		return suggestJSON(o, elsewhere, all)
 	}
 	if a.quiet {
 		return nil
@@ -183,6 +159,49 @@ func (a *app) suggestReport(placed []organizer.PlacedFile, all []organizer.Sugge
 		return nil
 	}
 	fmt.Fprintf(w, "Of %s that forg has placed, you have moved %s:\n", filesText(int64(len(placed))), humanize.Comma(int64(len(elsewhere))))
+	a.listElsewhere(w, elsewhere)
+	if gone > 0 && a.verbose {
+		fmt.Fprintf(w, "%s not found in the %s %s looked into.\n", wereText(gone), humanize.Comma(int64(looked)), plural(looked, "folder"))
+	}
+	a.suggested(w, all)
+	if len(all) > 0 && !add {
+		fmt.Fprintf(w, "\nAdd to your rules: %s\n", a.paint(bold, "forg rules suggest --append"))
+	}
+	return nil
+}
+
+// suggestJSON completes the answer for programs.
+func suggestJSON(o *object, elsewhere []*organizer.PlacedFile, all []organizer.Suggestion) error {
+	o.array("moved")
+	for _, p := range elsewhere {
+		m := struct {
+			From      string `json:"from"`
+			Placed    string `json:"placed"`
+			Now       string `json:"now"`
+			NowBytes  []byte `json:"now_bytes,omitempty"`
+			Label     string `json:"label"`
+			Operation int64  `json:"operation"`
+		}{Label: p.Label, Operation: p.Operation}
+		m.From, _ = organizer.ExactPath(p.From)
+		m.Placed, _ = organizer.ExactPath(p.To)
+		m.Now, m.NowBytes = organizer.ExactPath(p.Now)
+		o.item(m)
+	}
+	o.end()
+	o.array("suggestions")
+	for _, s := range all {
+		files := make([]string, len(s.Files))
+		for i := range s.Files {
+			files[i], _ = organizer.ExactPath(s.Files[i].Now)
+		}
+		o.item(jsonSuggestion{s.Name, s.Text, len(s.Files), s.Wrong, files})
+	}
+	o.end()
+	return o.close()
+}
+
+// listElsewhere lists files that a person has moved.
+func (a *app) listElsewhere(w io.Writer, elsewhere []*organizer.PlacedFile) {
 	const shown = 10
 	for i, p := range elsewhere {
 		if i == shown && !a.verbose && len(elsewhere) > shown+1 {
@@ -195,12 +214,12 @@ func (a *app) suggestReport(placed []organizer.PlacedFile, all []organizer.Sugge
 		}
 		a.fill(w, "  ", fmt.Sprintf("%s %s %s", a.tilde(p.To), a.paint(green, "->"), to), a.columns())
 	}
-	if gone > 0 && a.verbose {
-		fmt.Fprintf(w, "%s not found in the %s %s looked into.\n", wereText(gone), humanize.Comma(int64(looked)), plural(looked, "folder"))
-	}
+}
+
+// suggested shows the rules that would have done what a person did.
+func (a *app) suggested(w io.Writer, all []organizer.Suggestion) {
 	if len(all) == 0 {
 		fmt.Fprintln(w, "\nThey have too little in common for a rule: none would put more files right than wrong.")
-		return nil
 	}
 	for _, s := range all {
 		wrong := "none wrong"
@@ -212,10 +231,6 @@ func (a *app) suggestReport(placed []organizer.PlacedFile, all []organizer.Sugge
 			fmt.Fprintf(w, "  %s\n", a.paint(bold, show(strings.TrimRight(line, "\n"))))
 		}
 	}
-	if !add {
-		fmt.Fprintf(w, "\nAdd to your rules: %s\n", a.paint(bold, "forg rules suggest --append"))
-	}
-	return nil
 }
 
 func areText(n int) string {

@@ -30,13 +30,12 @@ type syncFlags struct {
 }
 
 func (f *syncFlags) register(c *cobra.Command) {
-	f.registerHow(c.Flags())
+	f.serverFlags.register(c.Flags())
 	c.Flags().DurationVar(&f.wait, "wait", time.Minute, "bear failures that may pass for this `time`, trying again in between")
 }
 
-// registerHow adds the flags that say which server is spoken to, and how readable to it.
-func (f *syncFlags) registerHow(fl *pflag.FlagSet) {
-	f.serverFlags.register(fl)
+// registerPaths adds what only those need that send or open.
+func (f *syncFlags) registerPaths(fl *pflag.FlagSet) {
 	choiceVar(fl, &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
 }
 
@@ -65,6 +64,7 @@ Nothing else in forg waits for this, or needs it. It may be interrupted at any m
 		},
 	}
 	both.register(c)
+	both.registerPaths(c.Flags())
 	var again bool
 	push := &cobra.Command{
 		Use: "push", Short: "Send what this journal has recorded", Annotations: ofSync,
@@ -77,6 +77,7 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	out.register(push)
+	out.registerPaths(push.Flags())
 	push.Flags().BoolVar(&again, "again", false, "send everything once more, from the beginning")
 	pull := &cobra.Command{
 		Use: "pull", Short: "Bring what your other devices have done", Annotations: ofSync,
@@ -88,6 +89,7 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	in.register(pull)
+	in.registerPaths(pull.Flags())
 	c.AddCommand(push, pull, a.syncStatusCmd(), a.syncForgetCmd(), a.syncKeyCmd())
 	return c
 }
@@ -304,12 +306,13 @@ func (a *app) sayPushed(p *replica.Pushed, s *synced) {
 	if a.json {
 		return
 	}
-	if p.Entries == 0 && p.NewEpoch != "" {
-		return
-	}
-	if p.Entries == 0 {
+	switch {
+	case p.Entries == 0 && p.NewEpoch != "":
+	case p.Entries == 0 && p.Acked == 0:
+		a.say("Nothing to send: nothing has been recorded here yet.")
+	case p.Entries == 0:
 		a.say("Nothing to send: %s has all %s of this device.", show(s.acc.Server()), eventsText(p.Acked))
-	} else {
+	default:
 		a.say("Sent %s; %s has all %s of this device.", eventsText(int64(p.Entries)), show(s.acc.Server()), humanize.Comma(p.Acked))
 	}
 }
@@ -370,6 +373,7 @@ Other devices erase when they sync next. Without a connection it is noted in the
 		},
 	}
 	f.register(c)
+	f.registerPaths(c.Flags())
 	c.Flags().BoolVar(&all, "all", false, "everything that this device has sent so far")
 	c.Flags().BoolVar(&local, "later", false, "note it in the journal and leave it to the next sync to send")
 	return c

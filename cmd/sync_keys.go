@@ -36,6 +36,7 @@ type keyring struct {
 	wait   time.Duration // how long failures that may pass are borne
 	file   *seal.File
 	keys   *seal.Keys // nil: none, and none asked for
+	stale  bool       // they are of before the journal was made anew, or of the machine that this one was copied from
 	state  api.KeyState
 }
 
@@ -80,9 +81,7 @@ func (a *app) keyring(ctx context.Context, acc *account, wait time.Duration) (*k
 // look takes what the server has, and what this device has written down.
 func (r *keyring) look(ctx context.Context) error {
 	r.keys = r.file.Keys(r.user)
-	if r.keys != nil && r.keys.Device != r.device {
-		r.keys = nil // of before the journal was made anew, or of the machine that this one was copied from
-	}
+	r.stale = r.keys != nil && r.keys.Device != r.device
 	err := r.patiently(ctx, func() (err error) {
 		r.state, err = r.acc.Keys(ctx)
 		return err
@@ -123,8 +122,12 @@ func (r *keyring) encrypted() bool { return len(r.state.Keys) > 0 }
 // current brings the keys of this device up to date. The error says what a person has to do.
 func (r *keyring) current(ctx context.Context) error {
 	switch {
-	case !r.encrypted() && (r.keys == nil || r.keys.Held() == 0):
+	case !r.encrypted() && r.keys == nil:
 		return fmt.Errorf("%w; encrypt it with: forg sync key init", seal.ErrNoKeys)
+	case !r.encrypted() && r.keys.Held() == 0:
+		return errors.New("this device waits for the keys of the account, and now the server says that it is not encrypted: nothing was sent. Look at \"forg sync key\" on your other devices")
+	case r.stale:
+		return errors.New("the keys on this machine are another device's: the journal was made anew, or carried here; ask for keys with: forg sync key request (or, with the recovery key: forg sync key recover)")
 	case r.keys == nil:
 		return errors.New("the account is encrypted, and this device does not have its keys; ask for them with: forg sync key request (or, with the recovery key: forg sync key recover)")
 	}
@@ -144,6 +147,7 @@ func (r *keyring) current(ctx context.Context) error {
 	if waited || r.keys.Name(r.device) == "" { // the others are told how it is called, and the server no more than it has to know
 		r.introduce(ctx)
 	}
+	r.acc.names = namesOf(r.keys)
 	return nil
 }
 
@@ -195,11 +199,11 @@ func (a *app) sealing(ctx context.Context, acc *account, mode string, wait time.
 	if err != nil {
 		return nil, err
 	}
-	held := r.keys != nil && r.keys.Held() > 0
+	known := r.keys != nil // to be encrypted: whatever the server says now
 	switch m := seal.Mode(mode); {
-	case (m == seal.Full || m == seal.Hashed) && (r.encrypted() || held):
+	case (m == seal.Full || m == seal.Hashed) && (r.encrypted() || known):
 		return nil, usage("sync.paths is %s, and the account is encrypted: nothing of it may leave your devices readable. Set sync.paths to encrypted, or remove it", m)
-	case m == seal.Encrypted || r.encrypted() || held:
+	case m == seal.Encrypted || r.encrypted() || known:
 		if err := r.current(ctx); err != nil {
 			return nil, err
 		}
@@ -235,20 +239,25 @@ func (acc *account) Devices(ctx context.Context) ([]api.Device, error) {
 
 // deviceNames are the names of the account's devices that the server does not know, as far as this device has been told.
 func (a *app) deviceNames(user uuid.UUID) map[uuid.UUID]string {
-	names := map[uuid.UUID]string{}
 	path, err := a.keysPath()
 	if err != nil {
-		return names
+		return nil
 	}
 	f, err := seal.Load(path)
 	if err != nil {
-		return names
+		return nil // whoever needs the keys is told
 	}
-	if k := f.Keys(user); k != nil {
-		for _, m := range k.Members() {
-			if m.Name != "" {
-				names[m.Device] = m.Name
-			}
+	return namesOf(f.Keys(user))
+}
+
+func namesOf(k *seal.Keys) map[uuid.UUID]string {
+	if k == nil {
+		return nil
+	}
+	names := map[uuid.UUID]string{}
+	for _, m := range k.Members() {
+		if m.Name != "" {
+			names[m.Device] = m.Name
 		}
 	}
 	return names
@@ -311,11 +320,11 @@ func (a *app) showKeys(ctx context.Context, f *serverFlags) error {
 	if r.encrypted() && r.keys != nil {
 		trouble = r.current(ctx)
 	}
-	has := r.keys != nil && r.keys.Held() > 0
+	has := r.keys != nil && r.keys.Held() > 0 && !r.stale
 	code := ""
 	waiting := 0
 	var members []seal.Member
-	if r.keys != nil {
+	if r.keys != nil && !r.stale {
 		code, members = r.keys.Code(), r.keys.Members()
 	}
 	if has {
@@ -353,7 +362,7 @@ func (a *app) showKeys(ctx context.Context, f *serverFlags) error {
 	if trouble != nil {
 		return trouble
 	}
-	a.say("The account is encrypted with key %s; %s had it.", a.paint(bold, r.keys.ID()), map[bool]string{true: "no other key", false: fmt.Sprintf("%d others", r.keys.Held()-1)}[r.keys.Held() == 1])
+	a.say("The account is encrypted with key %s. These devices have it:", a.paint(bold, r.keys.ID()))
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	for _, m := range members {
 		this := ""
@@ -408,7 +417,7 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 		return err
 	}
 	if r.encrypted() {
-		if r.keys != nil && r.keys.Held() > 0 {
+		if r.keys != nil && r.keys.Held() > 0 && !r.stale {
 			return errors.New("the account is encrypted already; \"forg sync key\" shows how")
 		}
 		return errors.New("the account is encrypted already; ask for its keys with: forg sync key request")
@@ -422,7 +431,7 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 			return &exitError{exitFailed, errors.New("nothing was done")}
 		}
 	}
-	if r.keys == nil || r.keys.Held() == 0 { // else it was cut short
+	if r.keys == nil || r.keys.Held() == 0 || r.stale { // else it was cut short
 		if r.keys, err = seal.Create(r.user, r.device, acc.login.DeviceName); err != nil {
 			return err
 		}
@@ -462,8 +471,8 @@ func (a *app) keyRequestCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "request", Short: "Ask for the keys on a new device", Annotations: ofSync,
 		Long: help(`Makes a pairing code. Type it on a device that has the keys ("forg sync key approve CODE"); the next "forg sync" here
-then finds them. The code proves to each of the two devices that it deals with the other one, and not with the server. It
-is good for this once.`, exitServerText),
+then finds them. The code proves to each of the two devices that it deals with the other one, and not with the server.
+It is good for this once.`, exitServerText),
 		Example: "  forg sync key request",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return a.serverTrouble(a.keyRequest(c.Context(), &f)) },
@@ -484,14 +493,14 @@ func (a *app) keyRequest(ctx context.Context, f *serverFlags) error {
 	if !r.encrypted() {
 		return r.current(ctx)
 	}
-	if r.keys != nil {
+	if r.keys != nil && !r.stale {
 		if err := r.current(ctx); err == nil {
 			return errors.New("this device has the keys already")
 		} else if !errors.Is(err, seal.ErrWithdrawn) && !errors.Is(err, seal.ErrForeign) && r.keys.Held() > 0 {
 			return err
 		}
 	}
-	if r.keys == nil || r.keys.Code() == "" { // else the same code goes on being good
+	if r.keys == nil || r.stale || r.keys.Code() == "" { // else the same code goes on being good
 		if r.keys, err = seal.Ask(r.user, r.device); err != nil {
 			return err
 		}
@@ -707,8 +716,8 @@ func (a *app) keyRotateCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "rotate", Short: "Change the key, as after a device was lost", Annotations: ofSync,
 		Long: help(`Makes a new key and a new recovery key, and gives them to the devices that have the old one, except for those that were
-shut out ("forg devices revoke") or are named. What is sealed from now on those cannot read; what they could read before,
-they still can. Commands that wait for your devices are no longer accepted by them: give them again.`, exitServerText),
+shut out ("forg devices revoke") or are named. What is sealed from now on those cannot read; what they could read
+before, they still can. Commands that wait for your devices are no longer accepted by them: give them again.`, exitServerText),
 		Example: "  forg devices revoke laptop && forg sync key rotate\n  forg sync key rotate --without laptop",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -119,33 +119,15 @@ func (a *app) target(ctx context.Context, j *journal.Journal, refs []string, und
 var errNothing = errors.New("nothing")
 
 func (a *app) reverse(ctx context.Context, refs []string, undo bool, f *undoFlags) error {
-	verb, done := "undo", "Put back"
-	if !undo {
-		verb, done = "redo", "Moved again"
-	}
-	nothing := func() error {
-		if a.json {
-			o := newObject(a.out)
-			o.field("operation", nil)
-			o.field("undid", nil)
-			for _, k := range []string{"restored", "skipped", "failed"} {
-				o.field(k, 0)
-			}
-			o.field("errors", []string{})
-			return o.close()
-		}
-		a.say("Nothing to %s.", verb)
-		return nil
-	}
 	var j *journal.Journal
 	var err error
 	if f.dryRun {
 		j, err = a.read(ctx)
-	} else if j, err = a.existing(ctx, f.wait); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	} else {
+		j, err = a.existing(ctx, f.wait)
 	}
 	if errors.Is(err, fs.ErrNotExist) && len(refs) == 0 {
-		return nothing()
+		return a.nothingReversed(undo)
 	}
 	if err != nil {
 		return err
@@ -153,53 +135,91 @@ func (a *app) reverse(ctx context.Context, refs []string, undo bool, f *undoFlag
 	defer j.Close()
 	o, err := a.target(ctx, j, refs, undo)
 	if errors.Is(err, errNothing) {
-		return nothing()
+		return a.nothingReversed(undo)
 	}
 	if err != nil {
 		return err
+	}
+	ops := []journal.Operation{o}
+	if undo {
+		if ops, err = a.withLater(ctx, j, o, f); err != nil {
+			return err
+		}
 	}
 	opt := organizer.UndoOptions{Only: f.only}
 	opt.Command, opt.Verify, opt.Trash = commandLine(), f.verify, a.findTrash()
 	if f.conflict != "report" {
 		opt.Conflict = organizer.Conflict(f.conflict)
 	}
-	ops := []journal.Operation{o}
-	if undo {
-		later, err := organizer.Later(ctx, j, o)
-		if err != nil {
-			return err
-		}
-		switch {
-		case len(later) > 0 && f.cascade:
-			slices.Reverse(later)
-			ops = append(later, o)
-		case len(later) > 0 && !f.dryRun:
-			a.warn("Later operations moved files of operation %d: %s. Undo them first, or all with: forg undo %d --cascade", o.ID, operationList(later), o.ID)
-		}
-	}
 	if f.dryRun {
 		return a.preview(ctx, j, ops, undo, opt)
 	}
+	total, err := a.reverseAll(ctx, j, ops, undo, opt, f.conflict == "fail")
+	return a.reversed(o, total, undo, err)
+}
+
+// nothingReversed answers when there is no operation to take back.
+func (a *app) nothingReversed(undo bool) error {
+	if !a.json {
+		a.say("Nothing to %s.", reverseVerb(undo))
+		return nil
+	}
+	o := newObject(a.out)
+	o.field("operation", nil)
+	o.field("undid", nil)
+	for _, k := range []string{"restored", "skipped", "failed"} {
+		o.field(k, 0)
+	}
+	o.field("errors", []string{})
+	return o.close()
+}
+
+func reverseVerb(undo bool) string {
+	if undo {
+		return "undo"
+	}
+	return "redo"
+}
+
+// withLater are the operations to take back with o, in the order in which to do it: those that moved its files on come first,
+// if --cascade asks for them.
+func (a *app) withLater(ctx context.Context, j *journal.Journal, o journal.Operation, f *undoFlags) ([]journal.Operation, error) {
+	later, err := organizer.Later(ctx, j, o)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case len(later) > 0 && f.cascade:
+		slices.Reverse(later)
+		return append(later, o), nil
+	case len(later) > 0 && !f.dryRun:
+		a.warn("Later operations moved files of operation %d: %s. Undo them first, or all with: forg undo %d --cascade", o.ID, operationList(later), o.ID)
+	}
+	return []journal.Operation{o}, nil
+}
+
+// reverseAll takes operations back up to the first that fails. The result adds them up, and is never nil. With whole nothing
+// is done of an operation that has conflicts.
+func (a *app) reverseAll(ctx context.Context, j *journal.Journal, ops []journal.Operation, undo bool, opt organizer.UndoOptions, whole bool) (*organizer.Result, error) {
 	total := &organizer.Result{}
 	for _, op := range ops {
-		if f.conflict == "fail" {
-			_, problems, _, e := organizer.Preview(ctx, j, op, undo, nil, opt)
-			if e == nil && len(problems) > 0 {
+		if whole {
+			_, problems, _, err := organizer.Preview(ctx, j, op, undo, nil, opt)
+			if err != nil {
+				return total, err
+			}
+			if len(problems) > 0 {
 				total.Problems, total.Skipped = append(total.Problems, problems...), total.Skipped+int64(len(problems))
-				e = &exitError{exitConflict, fmt.Errorf("nothing of operation %d was moved, as --on-conflict fail says", op.ID)}
+				return total, &exitError{exitConflict, fmt.Errorf("nothing of operation %d was moved, as --on-conflict fail says", op.ID)}
 			}
-			if err = e; err != nil {
-				break
-			}
+		}
+		reverse := organizer.Redo
+		if undo {
+			reverse = organizer.Undo
 		}
 		bar := a.newProgress()
 		opt.Progress = bar.move(op.Moved)
-		var res *organizer.Result
-		if undo {
-			res, err = organizer.Undo(ctx, j, op, opt)
-		} else {
-			res, err = organizer.Redo(ctx, j, op, opt)
-		}
+		res, err := reverse(ctx, j, op, opt)
 		bar.done()
 		if res != nil {
 			total.ID, total.UUID, total.Kind, total.Status = res.ID, res.UUID, res.Kind, res.Status
@@ -211,10 +231,16 @@ func (a *app) reverse(ctx context.Context, refs []string, undo bool, f *undoFlag
 			total.Notes = append(total.Notes, res.Notes...)
 		}
 		if err != nil {
-			break
+			return total, err
 		}
 	}
-	if a.json {
+	return total, nil
+}
+
+// reversed tells what an undo or redo of o came to, with err, and is what that means for the exit code.
+func (a *app) reversed(o journal.Operation, total *organizer.Result, undo bool, err error) error {
+	switch {
+	case a.json:
 		out := newObject(a.out)
 		out.field("operation", shortOf(total))
 		out.field("undid", o.ID)
@@ -227,16 +253,18 @@ func (a *app) reverse(ctx context.Context, refs []string, undo bool, f *undoFlag
 		if e := out.close(); e != nil {
 			err = errors.Join(err, e)
 		}
-	} else if !a.quiet && (err == nil || total.Moved > 0) {
-		if total.Moved == 0 && len(total.Problems) == 0 {
-			a.say("Nothing to %s: every file of operation %d is where it was.", verb, o.ID)
-		} else {
-			a.say("%s %s, %s.", done, filesText(total.Moved), bytesText(total.Bytes))
-			if undo && total.ID != 0 {
-				a.say("Take this back with: %s", a.paint(bold, fmt.Sprintf("forg redo %d", total.ID)))
-			} else if total.ID != 0 && total.Moved > 0 {
-				a.say("Undo with: %s", a.paint(bold, fmt.Sprintf("forg undo %d", o.ID)))
-			}
+	case err != nil && total.Moved == 0:
+	case total.Moved == 0 && len(total.Problems) == 0:
+		a.say("Nothing to %s: every file of operation %d is where it was.", reverseVerb(undo), o.ID)
+	case undo:
+		a.say("Put back %s, %s.", filesText(total.Moved), bytesText(total.Bytes))
+		if total.ID != 0 {
+			a.say("Take this back with: %s", a.paint(bold, fmt.Sprintf("forg redo %d", total.ID)))
+		}
+	default:
+		a.say("Moved again %s, %s.", filesText(total.Moved), bytesText(total.Bytes))
+		if total.ID != 0 && total.Moved > 0 {
+			a.say("Undo with: %s", a.paint(bold, fmt.Sprintf("forg undo %d", o.ID)))
 		}
 	}
 	for _, n := range total.Notes {
@@ -309,7 +337,7 @@ func (a *app) preview(ctx context.Context, j *journal.Journal, ops []journal.Ope
 			if o != nil {
 				o.item(moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
 			} else if !a.quiet {
-				fmt.Fprintf(w, "%s -> %s\n", a.tilde(s.FromPath()), a.tilde(s.ToPath()))
+				fmt.Fprintln(w, a.beside(a.tilde(s.FromPath()), " ", "-> "+a.tilde(s.ToPath()), "    "))
 			}
 		}
 	}

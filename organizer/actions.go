@@ -16,16 +16,11 @@ import (
 	"forg/journal"
 )
 
-// What the actions of rules need to know besides names, in journal.Step.Meta. All of it is made by the constructors here
-// and is part of the journal's file format.
+// What the actions of rules need to know besides names, in journal.Step.Meta. All of it is part of the journal's file format.
+// The Meta of a journal.Symlink is the text of the link, byte for byte.
 
-// ReflinkMeta is the Meta of a journal.Copy that must share the content of its original (a reflink), or fail.
-func ReflinkMeta() []byte { return []byte(reflinkMeta) }
-
+// reflinkMeta is the Meta of a journal.Copy that must share the content of its original (a reflink), or fail.
 const reflinkMeta = "reflink"
-
-// SymlinkMeta is the Meta of a journal.Symlink: the text of the link, byte for byte.
-func SymlinkMeta(text string) []byte { return []byte(text) }
 
 // tagMeta is the Meta of a journal.Tag. Values are raw, nil where the attribute is not there.
 type tagMeta struct {
@@ -33,15 +28,15 @@ type tagMeta struct {
 	New []byte `json:"new"`
 }
 
-// TagMeta is the Meta of a journal.Tag that turns the raw value old of the attribute that holds a file's tags into the
-// raw value new. nil means that there is no such attribute, which is not the same as an empty one. See TagChange.
-func TagMeta(old, new []byte) []byte { return mustMarshal(tagMeta{old, new}) }
+// tagMetaOf is the Meta of a journal.Tag that turns the raw value old of the attribute that holds a file's tags into the
+// raw value new. nil means that there is no such attribute, which is not the same as an empty one. See tagChange.
+func tagMetaOf(old, new []byte) []byte { return mustMarshal(tagMeta{old, new}) }
 
 // The modes of a journal.Write.
 const (
-	WriteAppend    = "append"    // the version before, then the text
-	WritePrepend   = "prepend"   // the text, then the version before
-	WriteOverwrite = "overwrite" // the text alone
+	writeAppend    = "append"    // the version before, then the text
+	writePrepend   = "prepend"   // the text, then the version before
+	writeOverwrite = "overwrite" // the text alone
 )
 
 // writeMeta is the Meta of a journal.Write. Text that is not valid UTF-8 is in TextBytes.
@@ -60,10 +55,10 @@ func (m *writeMeta) text() []byte {
 	return []byte(m.Text)
 }
 
-// WriteMeta is the Meta of a journal.Write that makes a file of text and, in the modes WriteAppend and WritePrepend, of
+// writeMetaOf is the Meta of a journal.Write that makes a file of text and, in the modes writeAppend and writePrepend, of
 // the content of the version before, which is read from before; nil if there is none. An error is before's, or says that
 // the mode is unknown.
-func WriteMeta(mode string, text []byte, before io.Reader) ([]byte, error) {
+func writeMetaOf(mode string, text []byte, before io.Reader) ([]byte, error) {
 	m := writeMeta{Mode: mode}
 	if utf8.Valid(text) {
 		m.Text = string(text)
@@ -86,11 +81,11 @@ func (m *writeMeta) compose(w io.Writer, before io.Reader) (int64, error) {
 	}
 	var parts []io.Reader
 	switch m.Mode {
-	case WriteAppend:
+	case writeAppend:
 		parts = []io.Reader{before, bytes.NewReader(m.text())}
-	case WritePrepend:
+	case writePrepend:
 		parts = []io.Reader{bytes.NewReader(m.text()), before}
-	case WriteOverwrite:
+	case writeOverwrite:
 		parts = []io.Reader{bytes.NewReader(m.text())}
 	default:
 		return 0, fmt.Errorf("write mode %q is none of append, prepend and overwrite", m.Mode)
@@ -107,10 +102,8 @@ type execMeta struct {
 	Keeper    *keeperMeta `json:"keeper,omitempty"` // of a duplicate
 }
 
-// ExecMeta is the Meta of a journal.Exec that runs argv[0], with the other arguments as they are and with the variables
-// NAME=value of env added to the environment.
-func ExecMeta(argv, env []string) []byte { return execMetaOf(argv, env, nil) }
-
+// execMetaOf is the Meta of a journal.Exec that runs argv[0], with the other arguments as they are and with the variables
+// NAME=value of env added to the environment. keep is nil unless it is about a duplicate.
 func execMetaOf(argv, env []string, keep *keeperMeta) []byte {
 	m := execMeta{Keeper: keep}
 	m.Argv, m.ArgvBytes = exactStrings(argv)
@@ -146,8 +139,8 @@ func eitherStrings(list []string, exact [][]byte) []string {
 
 // What a journal.Replace leaves in the place of a duplicate.
 const (
-	ReplaceHardlink = "hardlink" // another name of the file that stays
-	ReplaceSymlink  = "symlink"  // a symbolic link to it, relative to the duplicate's folder
+	replaceHardlink = "hardlink" // another name of the file that stays
+	replaceSymlink  = "symlink"  // a symbolic link to it, relative to the duplicate's folder
 )
 
 // keeperMeta is which file stays of a duplicate and one that equals it: the Meta of a journal.Share, and of a journal.Trash,
@@ -168,6 +161,8 @@ func (m *keeperMeta) path() string {
 	return m.Keep
 }
 
+// newKeeperMeta is about the file at the absolute path keep, which must be the one with the identity id; where that has no
+// inode, whatever regular file is there must have the same content.
 func newKeeperMeta(keep string, id journal.Identity) keeperMeta {
 	m := keeperMeta{Ino: id.Ino, Born: id.Born, Mtime: id.Mtime}
 	if utf8.ValidString(keep) {
@@ -219,19 +214,11 @@ func keeperOf(s *journal.Step) (*keeperMeta, error) {
 	return k, err
 }
 
-// ShareMeta is the Meta of a journal.Share with the file at the absolute path keep, which must be the one with the identity
-// id; where that has no inode, whatever regular file is there must have the same content.
-func ShareMeta(keep string, id journal.Identity) []byte { return mustMarshal(newKeeperMeta(keep, id)) }
-
-// ReplaceMeta is the Meta of a journal.Replace of a duplicate in the folder dir by a link (ReplaceHardlink or ReplaceSymlink)
-// to the file at the absolute path keep, of which id says which it is, as for ShareMeta.
-func ReplaceMeta(with, dir, keep string, id journal.Identity) []byte {
-	return replaceMetaOf(with, dir, newKeeperMeta(keep, id))
-}
-
+// replaceMetaOf is the Meta of a journal.Replace of a duplicate in the folder dir by a link (replaceHardlink or replaceSymlink)
+// to the file that stays.
 func replaceMetaOf(with, dir string, keep keeperMeta) []byte {
 	m := replaceMeta{With: with, keeperMeta: keep}
-	if with == ReplaceSymlink {
+	if with == replaceSymlink {
 		text, err := filepath.Rel(dir, keep.path())
 		if err != nil { // another volume
 			text = keep.path()

@@ -134,20 +134,20 @@ func actionsContents(t testing.TB, w *workshop) []string {
 func actionsSteps(w *workshop) []journal.Step {
 	tagged := w.step(journal.Rename, "tagged.txt", "moved/tagged.txt", nil)
 	steps := []journal.Step{
-		w.step(journal.Symlink, "a.txt", "links/a.txt", SymlinkMeta("../a.txt")),
-		w.step(journal.Tag, "tagged.txt", "tagged.txt", TagMeta(nil, []byte("one"))),
-		w.step(journal.Tag, "tagged.txt", "tagged.txt", TagMeta([]byte("one"), []byte("one,two"))),
+		w.step(journal.Symlink, "a.txt", "links/a.txt", []byte("../a.txt")),
+		w.step(journal.Tag, "tagged.txt", "tagged.txt", tagMetaOf(nil, []byte("one"))),
+		w.step(journal.Tag, "tagged.txt", "tagged.txt", tagMetaOf([]byte("one"), []byte("one,two"))),
 		tagged,
-		w.step(journal.Tag, "moved/tagged.txt", "moved/tagged.txt", TagMeta([]byte("one,two"), []byte("three"))),
+		w.step(journal.Tag, "moved/tagged.txt", "moved/tagged.txt", tagMetaOf([]byte("one,two"), []byte("three"))),
 	}
 	steps[4].File = tagged.File
-	steps = append(steps, w.rewrite("log.txt", WriteAppend, "new line\n")...)
-	meta, err := WriteMeta(WriteOverwrite, []byte("a new file\n"), nil)
+	steps = append(steps, w.rewrite("log.txt", writeAppend, "new line\n")...)
+	meta, err := writeMetaOf(writeOverwrite, []byte("a new file\n"), nil)
 	w.must(err)
 	extract, trash := w.step(journal.Extract, "t.tar", "t", nil), w.step(journal.Trash, "t.tar", filepath.Join(w.can, "t.tar"), nil)
 	extract.Unit, trash.Unit = 99, 99
 	return append(steps, w.step(journal.Write, "", "new.txt", meta), extract, trash, w.step(journal.Extract, "u.tar", "u", nil),
-		w.step(journal.Copy, "a.txt", "copy.txt", nil), w.step(journal.Exec, "a.txt", "a.txt", ExecMeta([]string{"true"}, nil)))
+		w.step(journal.Copy, "a.txt", "copy.txt", nil), w.step(journal.Exec, "a.txt", "a.txt", execMetaOf([]string{"true"}, nil, nil)))
 }
 
 // actionsCalls are the system calls that matter.

@@ -30,9 +30,9 @@ func TestActionsFullDisk(t *testing.T) {
 	before := w.there()
 	w.problem(w.run(w.step(journal.Extract, "a.tar", "small/a", nil)), "no space left")
 	sameLines(t, "a full disk", before, w.there())
-	if res := w.run(w.rewrite("small/log.txt", WriteAppend, strings.Repeat("x", 1<<20))...); len(res.Problems) != 2 || res.Moved != 0 {
+	if res := w.run(w.rewrite("small/log.txt", writeAppend, strings.Repeat("x", 1<<20))...); len(res.Problems) != 2 || res.Moved != 0 {
 		t.Errorf("%+v", res)
 	}
 	sameLines(t, "a full disk", before, w.there())
-	w.ok(w.rewrite("small/log.txt", WriteAppend, "new;")...) // which there is room for
+	w.ok(w.rewrite("small/log.txt", writeAppend, "new;")...) // which there is room for
 }

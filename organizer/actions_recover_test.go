@@ -150,7 +150,7 @@ func TestRecoverWrite(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorkshop(t)
 			path := w.file("log.txt", "old;")
-			steps := w.rewrite("log.txt", WriteAppend, "new;")
+			steps := w.rewrite("log.txt", writeAppend, "new;")
 			got := w.cutShort(nil, func(hidden func(int64) string) {
 				if c.trashed {
 					w.must(os.Rename(path, steps[0].ToPath()))
@@ -186,7 +186,7 @@ func TestRecoverWrite(t *testing.T) {
 func TestRecoverExec(t *testing.T) {
 	w := newWorkshop(t)
 	w.file("a.txt", "x")
-	s := w.step(journal.Exec, "a.txt", "a.txt", ExecMeta([]string{"convert"}, nil))
+	s := w.step(journal.Exec, "a.txt", "a.txt", execMetaOf([]string{"convert"}, nil, nil))
 	got := w.cutShort([]journal.Outcome{{No: 1, Count: 1, State: journal.Done}, {No: 2, Count: 1, State: journal.Started}}, func(func(int64) string) {}, s, s, s)
 	state(t, got[0], journal.Done, "")
 	state(t, got[1], journal.Lost, "nobody knows whether it finished")
@@ -214,7 +214,7 @@ func TestRecoverSymlink(t *testing.T) {
 			case "file":
 				w.file("l", "mine")
 			}
-		}, w.step(journal.Symlink, "a.txt", "l", SymlinkMeta("a.txt")))
+		}, w.step(journal.Symlink, "a.txt", "l", []byte("a.txt")))
 		before := w.there()
 		if there != "link" {
 			state(t, got[0], journal.NotDone, "")
@@ -230,7 +230,7 @@ func TestRecoverSymlink(t *testing.T) {
 	// One that had stepped aside to be removed comes back.
 	w := newWorkshop(t)
 	w.file("a.txt", "x")
-	s := w.step(journal.Unsymlink, "l", "a.txt", SymlinkMeta("a.txt"))
+	s := w.step(journal.Unsymlink, "l", "a.txt", []byte("a.txt"))
 	got := w.cutShort(nil, func(hidden func(int64) string) { w.must(os.Symlink("a.txt", hidden(1)+oldSuffix)) }, s)
 	state(t, got[0], journal.NotDone, "")
 	if text, err := os.Readlink(w.path("l")); err != nil || text != "a.txt" {

@@ -142,7 +142,7 @@ func (w *workshop) rewrite(name, mode, text string) []journal.Step {
 	f, err := os.Open(w.path(name))
 	w.must(err)
 	defer f.Close()
-	meta, err := WriteMeta(mode, []byte(text), f)
+	meta, err := writeMetaOf(mode, []byte(text), f)
 	w.must(err)
 	w.unit++
 	to, in, _, err := findTrash(w.path(name), w.opt.Trash, nameTaken)
@@ -328,7 +328,7 @@ func tagsOf(t testing.TB, path string) string {
 // hasTags skips the test where files have no tags.
 func (w *workshop) hasTags(t *testing.T) {
 	t.Helper()
-	if _, err := TagChange(w.file("probe", ""), false, []string{"x"}, nil); err != nil {
+	if _, err := tagChange(w.file("probe", ""), false, []string{"x"}, nil); err != nil {
 		t.Skip("no tags here:", err)
 	}
 	w.must(os.Remove(w.path("probe")))
@@ -355,8 +355,8 @@ func TestSymlink(t *testing.T) {
 		w.hasLinks(t)
 		w.file("a.txt", "content")
 		w.must(os.MkdirAll(w.path("links/folder"), 0o755))
-		w.cycle(w.step(journal.Symlink, "a.txt", "links/a.txt", SymlinkMeta("../a.txt")),
-			w.step(journal.Symlink, "links/folder", "to folder", SymlinkMeta(w.path("links/folder"))))
+		w.cycle(w.step(journal.Symlink, "a.txt", "links/a.txt", []byte("../a.txt")),
+			w.step(journal.Symlink, "links/folder", "to folder", []byte(w.path("links/folder"))))
 		if res := w.undo(); res.Moved != 2 {
 			t.Errorf("%d moved", res.Moved)
 		}
@@ -366,9 +366,9 @@ func TestSymlink(t *testing.T) {
 		w.hasLinks(t)
 		w.file("a.txt", "content")
 		w.file("taken", "mine")
-		s := w.step(journal.Symlink, "a.txt", "taken", SymlinkMeta("a.txt"))
+		s := w.step(journal.Symlink, "a.txt", "taken", []byte("a.txt"))
 		w.problem(w.run(s), "taken exists")
-		s = w.step(journal.Symlink, "a.txt", "b", SymlinkMeta("a.txt"))
+		s = w.step(journal.Symlink, "a.txt", "b", []byte("a.txt"))
 		w.must(os.Remove(w.path("a.txt")))
 		w.problem(w.run(s), errGone.Error())
 		w.file("a.txt", "another file, edited")
@@ -382,7 +382,7 @@ func TestSymlink(t *testing.T) {
 		w.file("a.txt", "content")
 		w.file("taken", "mine")
 		w.opt.Conflict = ConflictRename
-		w.cycle(w.step(journal.Symlink, "a.txt", "taken", SymlinkMeta("a.txt")))
+		w.cycle(w.step(journal.Symlink, "a.txt", "taken", []byte("a.txt")))
 		if text, err := os.Readlink(w.path("taken (2)")); err != nil || text != "a.txt" {
 			t.Errorf("%q, %v", text, err)
 		}
@@ -398,7 +398,7 @@ func TestSymlink(t *testing.T) {
 			w := newWorkshop(t)
 			w.hasLinks(t)
 			w.file("a.txt", "content")
-			w.ok(w.step(journal.Symlink, "a.txt", "link", SymlinkMeta("a.txt")))
+			w.ok(w.step(journal.Symlink, "a.txt", "link", []byte("a.txt")))
 			w.must(os.Remove(w.path("link")))
 			change(w)
 			before := w.there()
@@ -410,7 +410,7 @@ func TestSymlink(t *testing.T) {
 		w := newWorkshop(t)
 		w.hasLinks(t)
 		w.file("a.txt", "content")
-		w.ok(w.step(journal.Symlink, "a.txt", "link", SymlinkMeta("a.txt")))
+		w.ok(w.step(journal.Symlink, "a.txt", "link", []byte("a.txt")))
 		w.must(os.Remove(w.path("a.txt")))
 		w.clean(w.undo())
 		if got := namesIn(t, w.dir); len(got) > 0 {
@@ -422,7 +422,7 @@ func TestSymlink(t *testing.T) {
 		w := newWorkshop(t)
 		w.hasLinks(t)
 		w.file("a.txt", "content")
-		link, gone := w.step(journal.Symlink, "a.txt", "link", SymlinkMeta("a.txt")), w.step(journal.Rename, "nothing", "b", nil)
+		link, gone := w.step(journal.Symlink, "a.txt", "link", []byte("a.txt")), w.step(journal.Rename, "nothing", "b", nil)
 		link.Unit, gone.Unit = 1, 1
 		before := w.there()
 		if res := w.run(link, gone); res.Moved != 0 || len(res.Problems) != 2 {
@@ -444,7 +444,7 @@ func namesIn(t testing.TB, path string) []string {
 func TestTag(t *testing.T) {
 	tag := func(w *workshop, name string, set bool, add, remove []string) journal.Step {
 		w.t.Helper()
-		meta, err := TagChange(w.path(name), set, add, remove)
+		meta, err := tagChange(w.path(name), set, add, remove)
 		w.must(err)
 		if meta == nil {
 			w.t.Fatal("nothing to change")
@@ -471,7 +471,7 @@ func TestTag(t *testing.T) {
 		if got := tagsOf(t, w.path("a.txt")); got != "" {
 			t.Errorf("%s", got)
 		}
-		if meta, err := TagChange(w.path("a.txt"), true, nil, []string{"z"}); err != nil || meta != nil {
+		if meta, err := tagChange(w.path("a.txt"), true, nil, []string{"z"}); err != nil || meta != nil {
 			t.Errorf("%s, %v", meta, err)
 		}
 	})
@@ -480,10 +480,10 @@ func TestTag(t *testing.T) {
 		w.hasTags(t)
 		w.file("a.txt", "content")
 		w.must(os.Mkdir(w.path("to"), 0o755))
-		one := TagMeta(nil, []byte("one"))
+		one := tagMetaOf(nil, []byte("one"))
 		id := w.step(journal.Rename, "a.txt", "to/a.txt", nil)
 		steps := []journal.Step{w.step(journal.Tag, "a.txt", "a.txt", one), id,
-			w.step(journal.Tag, "to/a.txt", "to/a.txt", TagMeta([]byte("one"), []byte("one,two"))), w.step(journal.Rename, "to/a.txt", "b.txt", nil)}
+			w.step(journal.Tag, "to/a.txt", "to/a.txt", tagMetaOf([]byte("one"), []byte("one,two"))), w.step(journal.Rename, "to/a.txt", "b.txt", nil)}
 		steps[2].File, steps[3].File = id.File, id.File
 		w.cycle(steps...)
 	})
@@ -585,11 +585,11 @@ func FuzzTagList(f *testing.F) {
 
 func TestWrite(t *testing.T) {
 	write := func(w *workshop, name, text string) journal.Step {
-		meta, err := WriteMeta(WriteAppend, []byte(text), nil)
+		meta, err := writeMetaOf(writeAppend, []byte(text), nil)
 		w.must(err)
 		return w.step(journal.Write, "", name, meta)
 	}
-	for mode, want := range map[string]string{WriteAppend: "old\nnew\n", WritePrepend: "new\nold\n", WriteOverwrite: "new\n"} {
+	for mode, want := range map[string]string{writeAppend: "old\nnew\n", writePrepend: "new\nold\n", writeOverwrite: "new\n"} {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorkshop(t)
 			path := w.file("log.txt", "old\n")
@@ -620,7 +620,7 @@ func TestWrite(t *testing.T) {
 	t.Run("changed before", func(t *testing.T) { // what was planned for another version is not written, and the file stays
 		w := newWorkshop(t)
 		w.file("log.txt", "old\n")
-		steps := w.rewrite("log.txt", WriteAppend, "new\n")
+		steps := w.rewrite("log.txt", writeAppend, "new\n")
 		m := w.step(journal.Write, "log.txt", "log.txt", nil)
 		w.must(os.WriteFile(w.path("log.txt"), []byte("OLD\n"), 0o640))
 		w.must(os.Chtimes(w.path("log.txt"), time.Unix(0, m.File.Mtime), time.Unix(0, m.File.Mtime))) // unseen
@@ -636,7 +636,7 @@ func TestWrite(t *testing.T) {
 	t.Run("edited since", func(t *testing.T) {
 		w := newWorkshop(t)
 		path := w.file("log.txt", "old\n")
-		w.ok(w.rewrite("log.txt", WriteAppend, "new\n")...)
+		w.ok(w.rewrite("log.txt", writeAppend, "new\n")...)
 		w.must(os.WriteFile(path, []byte("old\nnew\nmine\n"), 0o640))
 		if res := w.undo(); res.Skipped != 2 || res.Failed != 0 {
 			t.Errorf("%+v", res)
@@ -653,7 +653,7 @@ func TestWrite(t *testing.T) {
 	t.Run("trash emptied", func(t *testing.T) { // then a file rather stays than leaves its name to nothing
 		w := newWorkshop(t)
 		path := w.file("log.txt", "old\n")
-		w.ok(w.rewrite("log.txt", WriteAppend, "new\n")...)
+		w.ok(w.rewrite("log.txt", writeAppend, "new\n")...)
 		for _, name := range namesIn(t, w.can) {
 			w.must(os.Remove(filepath.Join(w.can, name)))
 		}
@@ -667,7 +667,7 @@ func TestWrite(t *testing.T) {
 	t.Run("trash emptied after undo", func(t *testing.T) {
 		w := newWorkshop(t)
 		path := w.file("log.txt", "old\n")
-		w.ok(w.rewrite("log.txt", WriteAppend, "new\n")...)
+		w.ok(w.rewrite("log.txt", writeAppend, "new\n")...)
 		w.clean(w.undo())
 		for _, name := range namesIn(t, w.can) {
 			w.must(os.Remove(filepath.Join(w.can, name)))
@@ -691,7 +691,7 @@ func TestWrite(t *testing.T) {
 	t.Run("only", func(t *testing.T) {
 		w := newWorkshop(t)
 		w.file("log.txt", "old\n")
-		steps := append(w.rewrite("log.txt", WriteAppend, "new\n"), write(w, "other.txt", "text"))
+		steps := append(w.rewrite("log.txt", writeAppend, "new\n"), write(w, "other.txt", "text"))
 		before := w.there()
 		w.ok(steps...)
 		w.clean(w.undo("other.txt"))
@@ -704,13 +704,13 @@ func TestWrite(t *testing.T) {
 	t.Run("preview", func(t *testing.T) {
 		w := newWorkshop(t)
 		w.file("log.txt", "old\n")
-		w.ok(w.rewrite("log.txt", WriteAppend, "new\n")...)
+		w.ok(w.rewrite("log.txt", writeAppend, "new\n")...)
 		steps, problems, notes, err := Preview(t.Context(), w.j, w.first(), true, nil, UndoOptions{RunOptions: w.opt})
 		if len(steps) != 2 || len(problems) > 0 || len(notes) > 0 || err != nil {
 			t.Errorf("%v, %v, %v, %v", steps, problems, notes, err)
 		}
 	})
-	if _, err := WriteMeta("append ", nil, nil); err == nil {
+	if _, err := writeMetaOf("append ", nil, nil); err == nil {
 		t.Error("an unknown mode")
 	}
 }
@@ -719,7 +719,7 @@ func TestExec(t *testing.T) {
 	w := newWorkshop(t)
 	w.file("a.txt", "content")
 	argv, env := []string{"convert", "bad \xff name", "$(x)"}, []string{"FORG_NAME=a b"}
-	s := w.step(journal.Exec, "a.txt", "a.txt", ExecMeta(argv, env))
+	s := w.step(journal.Exec, "a.txt", "a.txt", execMetaOf(argv, env, nil))
 	w.problem(w.run(s), errNoExec.Error())
 	var states []journal.State
 	w.opt.Exec = func(ctx context.Context, a, e []string, dir string) error {
@@ -761,7 +761,7 @@ func TestExec(t *testing.T) {
 	w.opt.Exec = func(context.Context, []string, []string, string) error { return errors.New("exit status 7") }
 	w.fresh()
 	w.problem(w.run(w.step(journal.Exec, "b.txt", "b.txt", s.Meta)), "exit status 7")
-	w.problem(w.run(w.step(journal.Exec, "b.txt", "b.txt", ExecMeta(nil, nil))), errMeta.Error())
+	w.problem(w.run(w.step(journal.Exec, "b.txt", "b.txt", execMetaOf(nil, nil, nil))), errMeta.Error())
 	alone := w.step(journal.Exec, "b.txt", "b.txt", s.Meta)
 	w.must(os.Remove(w.path("b.txt")))
 	w.problem(w.run(alone), errGone.Error())
@@ -773,7 +773,7 @@ func TestExecAlone(t *testing.T) {
 	w := newWorkshop(t)
 	w.file("a.txt", "content")
 	w.opt.Exec = func(context.Context, []string, []string, string) error { return nil }
-	w.ok(w.step(journal.Exec, "a.txt", "a.txt", ExecMeta([]string{"true"}, nil)))
+	w.ok(w.step(journal.Exec, "a.txt", "a.txt", execMetaOf([]string{"true"}, nil, nil)))
 	if o, err := w.j.LastNotUndone(t.Context()); err != nil || o.ID != 1 {
 		t.Fatalf("%+v, %v", o, err)
 	}
@@ -817,19 +817,19 @@ func testReflink(t *testing.T, w *workshop, must bool) {
 			t.Fatal(err)
 		}
 		before := w.there()
-		w.problem(w.run(w.step(journal.Copy, "a.bin", "b.bin", ReflinkMeta())), errNoReflink.Error())
+		w.problem(w.run(w.step(journal.Copy, "a.bin", "b.bin", []byte(reflinkMeta))), errNoReflink.Error())
 		sameLines(t, "a refusal", before, w.there())
 		return // TestReflinkShares has the rest
 	}
 	w.must(errors.Join(probe.Close(), dir.unlink("probe")))
-	w.cycle(w.step(journal.Copy, "a.bin", "b.bin", ReflinkMeta()), w.step(journal.Copy, "empty", "empty too", ReflinkMeta()))
+	w.cycle(w.step(journal.Copy, "a.bin", "b.bin", []byte(reflinkMeta)), w.step(journal.Copy, "empty", "empty too", []byte(reflinkMeta)))
 }
 
 func TestWriteMeta(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		text, before := rapid.SliceOf(rapid.Byte()).Draw(rt, "text"), rapid.SliceOf(rapid.Byte()).Draw(rt, "before")
-		mode := rapid.SampledFrom([]string{WriteAppend, WritePrepend, WriteOverwrite}).Draw(rt, "mode")
-		b, err := WriteMeta(mode, text, bytes.NewReader(before))
+		mode := rapid.SampledFrom([]string{writeAppend, writePrepend, writeOverwrite}).Draw(rt, "mode")
+		b, err := writeMetaOf(mode, text, bytes.NewReader(before))
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -837,7 +837,7 @@ func TestWriteMeta(t *testing.T) {
 		if err := unmarshalMeta(b, &m); err != nil {
 			rt.Fatal(err)
 		}
-		want := map[string][]byte{WriteAppend: slices.Concat(before, text), WritePrepend: slices.Concat(text, before), WriteOverwrite: text}[mode]
+		want := map[string][]byte{writeAppend: slices.Concat(before, text), writePrepend: slices.Concat(text, before), writeOverwrite: text}[mode]
 		var got bytes.Buffer
 		if n, err := m.compose(&got, io.Reader(bytes.NewReader(before))); err != nil || n != m.Size || !bytes.Equal(got.Bytes(), want) {
 			rt.Errorf("%q, %v", got.Bytes(), err)

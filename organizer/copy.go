@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/zeebo/blake3"
@@ -64,6 +65,36 @@ func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen b
 			return
 		}
 	}
+	ready := r.fillCopies(ctx, steps)
+	if len(ready) == 0 {
+		return
+	}
+	if err := r.syncCopies(ready); err != nil {
+		r.fatal = err // what a sync could not write is unknown, so nothing more is done: the originals are all there
+		return
+	}
+	outs := make([]journal.Outcome, len(ready))
+	for i, c := range ready {
+		outs[i] = journal.Outcome{No: c.step.No, Count: 1, State: journal.Copied, Ino: c.made.Ino, Born: c.made.Born, Hash: c.hash}
+	}
+	if err := r.w.Commit(context.WithoutCancel(ctx), nil, outs); err != nil {
+		r.fatal = err
+		return
+	}
+	r.placeCopies(ready)
+	if !r.syncTargets(ready) {
+		return
+	}
+	for _, c := range ready {
+		if c.err == nil {
+			r.removeOriginal(c)
+		}
+	}
+}
+
+// fillCopies makes the hidden copies, small files several at a time, and returns those that are whole. Of a unit all are, or
+// none.
+func (r *runner) fillCopies(ctx context.Context, steps []journal.Step) []*copying {
 	all := make([]*copying, 0, len(steps))
 	var filling errgroup.Group
 	filling.SetLimit(copiers)
@@ -120,27 +151,12 @@ func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen b
 			r.giveUp(c)
 		}
 	}
-	ready := all[:0]
-	for _, c := range all {
-		if c.err == nil {
-			ready = append(ready, c)
-		}
-	}
-	if len(ready) == 0 {
-		return
-	}
-	if err := r.syncCopies(ready); err != nil {
-		r.fatal = err // what a sync could not write is unknown, so nothing more is done: the originals are all there
-		return
-	}
-	outs := make([]journal.Outcome, len(ready))
-	for i, c := range ready {
-		outs[i] = journal.Outcome{No: c.step.No, Count: 1, State: journal.Copied, Ino: c.made.Ino, Born: c.made.Born, Hash: c.hash}
-	}
-	if err := r.w.Commit(context.WithoutCancel(ctx), nil, outs); err != nil {
-		r.fatal = err
-		return
-	}
+	return slices.DeleteFunc(all, func(c *copying) bool { return c.err != nil })
+}
+
+// placeCopies gives copies their names. One that cannot get its name has an error then, and its companions have gone, or stay
+// because they were edited.
+func (r *runner) placeCopies(ready []*copying) {
 	for _, c := range ready {
 		to, err := r.dir(c.step.ToDir)
 		if err == nil {
@@ -164,14 +180,6 @@ func (r *runner) copyAll(ctx context.Context, steps []journal.Step, unforeseen b
 				continue
 			}
 			r.skip(c.step, errCompanion)
-		}
-	}
-	if !r.syncTargets(ready) {
-		return
-	}
-	for _, c := range ready {
-		if c.err == nil {
-			r.removeOriginal(c)
 		}
 	}
 }

@@ -1,15 +1,11 @@
 package organizer
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
-
-	"github.com/zeebo/blake3"
 
 	"forg/journal"
 	"forg/organizer/dupes"
@@ -76,26 +72,6 @@ func (p *planner) equals(ctx context.Context, all []Ref) ([][]Ref, error) {
 		}
 	}
 	return equal, nil
-}
-
-// copyHashing reads all of r into w, 1 MiB at a time, until ctx ends.
-func copyHashing(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
-	buf := make([]byte, 1<<20)
-	var n int64
-	for {
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
-		got, err := io.ReadFull(r, buf)
-		w.Write(buf[:got]) // a hash does not fail
-		n += int64(got)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
 }
 
 // settle chooses which file of a group of equals is the original: one at the destination, then the oldest, then the one
@@ -177,46 +153,4 @@ func (p *planner) dealWithDuplicates() {
 		}
 	}
 	p.Moves = append(keep, last...)
-}
-
-// sameBytes compares two files byte by byte.
-func sameBytes(a, b string) (bool, error) {
-	fa, err := openPath(a)
-	if err != nil {
-		return false, err
-	}
-	defer fa.Close()
-	fb, err := openPath(b)
-	if err != nil {
-		return false, err
-	}
-	defer fb.Close()
-	bufA, bufB := make([]byte, 256<<10), make([]byte, 256<<10)
-	for {
-		na, errA := io.ReadFull(fa, bufA)
-		nb, errB := io.ReadFull(fb, bufB)
-		if !bytes.Equal(bufA[:na], bufB[:nb]) {
-			return false, nil
-		}
-		endA, endB := errA == io.EOF || errA == io.ErrUnexpectedEOF, errB == io.EOF || errB == io.ErrUnexpectedEOF
-		switch {
-		case endA && endB:
-			return true, nil
-		case errA != nil && !endA:
-			return false, errA
-		case errB != nil && !endB:
-			return false, errB
-		case endA != endB:
-			return false, nil
-		}
-	}
-}
-
-// hashOf is the BLAKE3 of all of r.
-func hashOf(r io.Reader) ([]byte, error) {
-	h := blake3.New()
-	if _, err := copyHashing(context.Background(), h, r); err != nil {
-		return nil, err
-	}
-	return h.Sum(nil), nil
 }

@@ -105,9 +105,9 @@ func (p *planner) duplicateMove(r, keeper Ref, opt DuplicatePlanOptions) (Move, 
 	case DuplicatesTrash:
 		return p.toTrash(r)
 	case DuplicatesHardlink:
-		return p.replaceMove(r, ReplaceHardlink)
+		return p.replaceMove(r, replaceHardlink)
 	case DuplicatesSymlink:
-		return p.replaceMove(r, ReplaceSymlink)
+		return p.replaceMove(r, replaceSymlink)
 	case DuplicatesReflink:
 		return p.shareMove(r), nil
 	case DuplicatesFolder:

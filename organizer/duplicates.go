@@ -124,22 +124,22 @@ type Duplicates struct {
 	copied    []int32          // by folder: 1 + index in Folders of the copy that it lies in; nil if there is none
 }
 
-// InFolderCopy reports whether a file lies in a folder of Duplicates.Folders that is a copy, so that who has read of the
-// folder need not read of the file.
-func (d *Duplicates) InFolderCopy(r Ref) bool { return d.folderOf(r) != 0 }
-
-// folderOf is 1 + the index in Folders of the copy that a file lies in, or 0.
-func (d *Duplicates) folderOf(r Ref) int32 {
+// FolderCopy is the index in Duplicates.Folders of the copy that a file lies in, so that who has read of the folder need not
+// read of the file, or -1.
+func (d *Duplicates) FolderCopy(r Ref) int {
 	if d.copied == nil {
-		return 0
+		return -1
 	}
-	return d.copied[d.Tree.DirOf(r)]
+	return int(d.copied[d.Tree.DirOf(r)]) - 1
 }
+
+// inCopy reports whether a file lies in any folder that is a copy.
+func (d *Duplicates) inCopy(r Ref) bool { return d.FolderCopy(r) >= 0 }
 
 // inTwin reports whether a file lies in a folder that is an exact copy: its twin stays whole, so it goes whole.
 func (d *Duplicates) inTwin(r Ref) bool {
-	at := d.folderOf(r)
-	return at != 0 && d.Folders[at-1].Exact
+	at := d.FolderCopy(r)
+	return at >= 0 && d.Folders[at].Exact
 }
 
 // FindDuplicates finds the files of a tree that equal others, and decides which of them stay. Only files that the scan has
@@ -163,7 +163,7 @@ func FindDuplicates(ctx context.Context, tree *Tree, opt DuplicateOptions) (*Dup
 	}
 	if opt.Keep == KeepAuto && len(f.Folders) > 0 {
 		for i := range f.contents {
-			if c := &f.contents[i]; slices.ContainsFunc(c.refs, f.InFolderCopy) {
+			if c := &f.contents[i]; slices.ContainsFunc(c.refs, f.inCopy) {
 				f.judge(c)
 			}
 		}
@@ -272,7 +272,7 @@ func (f *duplicateFinder) order() []criterion {
 	switch f.opt.Keep {
 	case KeepAuto:
 		list = append(list, criterion{"in the folder that stays", first(func(r Ref) bool { return !f.inTwin(r) })}, criterion{"oldest", oldest},
-			criterion{"in the fuller folder", first(func(r Ref) bool { return !f.InFolderCopy(r) })})
+			criterion{"in the fuller folder", first(func(r Ref) bool { return !f.inCopy(r) })})
 	case KeepOldest:
 		list = append(list, criterion{"oldest", oldest})
 	case KeepNewest:
@@ -602,17 +602,21 @@ func (f *duplicateFinder) collect() {
 
 // addToFolders counts the files of a content for the folders that they lie in, each file once for each folder.
 func (f *duplicateFinder) addToFolders(c *equalFiles) {
-	var counted map[[2]int32]bool
+	type inFolder struct {
+		at   int
+		same int32
+	}
+	var counted map[inFolder]bool
 	for _, file := range c.copies {
-		at := f.folderOf(file.File)
-		if at == 0 || file.Role != Superfluous && file.Role != Kept || counted[[2]int32{at, file.Same}] {
+		in := inFolder{f.FolderCopy(file.File), file.Same}
+		if in.at < 0 || file.Role != Superfluous && file.Role != Kept || counted[in] {
 			continue
 		}
 		if counted == nil {
-			counted = map[[2]int32]bool{}
+			counted = map[inFolder]bool{}
 		}
-		counted[[2]int32{at, file.Same}] = true
-		f.Folders[at-1].Bytes += c.size
+		counted[in] = true
+		f.Folders[in.at].Bytes += c.size
 	}
 }
 

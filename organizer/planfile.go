@@ -204,34 +204,7 @@ var planActions = map[string]journal.Action{"move": journal.Rename, "copy": jour
 
 // replan makes a plan of what a plan file asks for, with the names that are free now.
 func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
-	tree := &Tree{Roots: head.Roots}
-	dirs := map[string]*Dir{}
-	refs := map[string]Ref{}
-	p := newPlanner(tree, set, opt)
-	take := func(m *planMove) (Ref, error) {
-		if r, ok := refs[m.From]; ok {
-			return r, nil
-		}
-		dir := filepath.Dir(m.From)
-		if _, ok := dirs[dir]; !ok {
-			id, dev, err := statDir(dir)
-			if err != nil {
-				return Ref{}, fmt.Errorf("open folder %s: %w", dir, cause(err))
-			}
-			dirs[dir] = &Dir{Path: dir, ID: id, Dev: dev, IsRoot: true}
-		}
-		st, err := lstat(m.From)
-		if err != nil {
-			return Ref{}, fmt.Errorf("look at %s: %w", m.From, cause(err))
-		}
-		if st.Ino != m.Inode || st.Born != m.Born || !isDir(st.Mode) && (st.Size != m.Bytes || st.Mtime != m.Modified.UnixNano()) {
-			return Ref{}, fmt.Errorf("move %s: it has changed since the plan was made", m.From)
-		}
-		d := *dirs[dir]
-		r := tree.addIn(d, filepath.Base(m.From), st)
-		refs[m.From] = r
-		return r, nil
-	}
+	p := &replanner{planner: newPlanner(&Tree{Roots: head.Roots}, set, opt), dirs: map[string]*Dir{}, refs: map[string]Ref{}}
 	seen := map[string]bool{}
 	for i := range head.Moves {
 		m := &head.Moves[i]
@@ -241,7 +214,7 @@ func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
 			}
 			seen[m.From] = true
 		}
-		r, err := take(m)
+		r, err := p.take(m)
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{m.From, err})
 			continue
@@ -249,55 +222,101 @@ func replan(head *planHead, set *rules.Set, opt Options) (*Plan, error) {
 		p.growKinds()
 		p.unit = max(p.unit, m.Unit)
 		if m.Action == "trash" {
-			original, ok := refs[m.Same]
-			if m.Same == "" && p.opt.Trash != nil {
-				ok, p.wanted[r] = true, true
-			}
-			if !ok || p.opt.Trash == nil {
-				p.Problems = append(p.Problems, Problem{m.From, fmt.Errorf("trash %s: the file it equals, %s, is not part of the plan", m.From, m.Same)})
-				continue
-			}
-			t, err := p.toTrash(r)
-			if err != nil {
+			if err := p.trash(r, m); err != nil {
 				p.Problems = append(p.Problems, Problem{m.From, err})
-				continue
 			}
-			t.Unit = m.Unit
-			if p.wanted[r] {
-				t.Label = p.label(m.Category)
-			} else {
-				p.SameAs[r] = original
-				p.DupBytes += m.Bytes
-			}
-			p.Moves = append(p.Moves, t)
 			continue
 		}
 		if m.From == m.To {
 			continue
 		}
-		pol, err := p.addPolicy(policy{conflict: m.Conflict})
-		if err != nil {
+		if err := p.put(r, m); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrPlan, err)
-		}
-		one := planned{dir: filepath.Dir(m.To), name: filepath.Base(m.To), action: planActions[m.Action], label: p.label(m.Category), policy: pol}
-		if m.Action == "reflink" {
-			one.extra = &extra{mode: "reflink"}
-		}
-		mv := p.move(r, m.Unit, one)
-		if m.Action == "link" && mv.Name == 0 {
-			p.rename(&mv, one.name)
-		}
-		switch m.Action {
-		case "copy", "reflink":
-			p.before = append(p.before, mv)
-		case "symlink":
-			p.after = append(p.after, mv)
-		default:
-			p.Moves = append(p.Moves, mv)
 		}
 	}
 	p.chained = len(p.before)+len(p.after) > 0
 	return p.resolve()
+}
+
+// replanner makes a plan of one that was saved.
+type replanner struct {
+	*planner
+	dirs map[string]*Dir
+	refs map[string]Ref
+}
+
+// take makes a file of the saved plan part of the tree, if it is still the one that it was.
+func (p *replanner) take(m *planMove) (Ref, error) {
+	if r, ok := p.refs[m.From]; ok {
+		return r, nil
+	}
+	dir := filepath.Dir(m.From)
+	if _, ok := p.dirs[dir]; !ok {
+		id, dev, err := statDir(dir)
+		if err != nil {
+			return Ref{}, fmt.Errorf("open folder %s: %w", dir, cause(err))
+		}
+		p.dirs[dir] = &Dir{Path: dir, ID: id, Dev: dev, IsRoot: true}
+	}
+	st, err := lstat(m.From)
+	if err != nil {
+		return Ref{}, fmt.Errorf("look at %s: %w", m.From, cause(err))
+	}
+	if st.Ino != m.Inode || st.Born != m.Born || !isDir(st.Mode) && (st.Size != m.Bytes || st.Mtime != m.Modified.UnixNano()) {
+		return Ref{}, fmt.Errorf("move %s: it has changed since the plan was made", m.From)
+	}
+	r := p.Tree.addIn(*p.dirs[dir], filepath.Base(m.From), st)
+	p.refs[m.From] = r
+	return r, nil
+}
+
+// trash plans for a file to go to the trash, because it equals another of the plan or because a rule says so.
+func (p *replanner) trash(r Ref, m *planMove) error {
+	original, ok := p.refs[m.Same]
+	if m.Same == "" && p.opt.Trash != nil {
+		ok, p.wanted[r] = true, true
+	}
+	if !ok || p.opt.Trash == nil {
+		return fmt.Errorf("trash %s: the file it equals, %s, is not part of the plan", m.From, m.Same)
+	}
+	t, err := p.toTrash(r)
+	if err != nil {
+		return err
+	}
+	t.Unit = m.Unit
+	if p.wanted[r] {
+		t.Label = p.label(m.Category)
+	} else {
+		p.SameAs[r] = original
+		p.DupBytes += m.Bytes
+	}
+	p.Moves = append(p.Moves, t)
+	return nil
+}
+
+// put plans what else the saved plan does with a file.
+func (p *replanner) put(r Ref, m *planMove) error {
+	pol, err := p.addPolicy(policy{conflict: m.Conflict})
+	if err != nil {
+		return err
+	}
+	one := planned{dir: filepath.Dir(m.To), name: filepath.Base(m.To), action: planActions[m.Action], label: p.label(m.Category), policy: pol}
+	if m.Action == "reflink" {
+		one.extra = &extra{mode: "reflink"}
+	}
+	mv := p.move(r, m.Unit, one)
+	if m.Action == "link" && mv.Name == 0 {
+		p.rename(&mv, one.name)
+	}
+	switch m.Action {
+	case "copy", "reflink":
+		p.before = append(p.before, mv)
+	case "symlink":
+		p.after = append(p.after, mv)
+	default:
+		p.Moves = append(p.Moves, mv)
+	}
+	return nil
 }
 
 // Edit is what a person made of a planned move.

@@ -94,7 +94,7 @@ type standIn struct {
 }
 
 func newStandIn(m *replaceMeta) standIn {
-	return standIn{m.With != ReplaceSymlink, journal.Identity{Ino: m.Ino, Born: m.Born, Mtime: m.Mtime}, m.text()}
+	return standIn{m.With != replaceSymlink, journal.Identity{Ino: m.Ino, Born: m.Born, Mtime: m.Mtime}, m.text()}
 }
 
 // makeLink makes a link to the file that stays, and makes sure that it is that.

@@ -31,23 +31,23 @@ func (w *workshop) dup(act, dup, keep string) journal.Step {
 	var s journal.Step
 	switch act {
 	case "share":
-		s = w.step(journal.Share, dup, dup, ShareMeta(w.path(keep), id.Identity))
+		s = w.step(journal.Share, dup, dup, mustMarshal(newKeeperMeta(w.path(keep), id.Identity)))
 	case "folder":
-		s = w.step(journal.Rename, dup, "dups/"+filepath.Base(dup), ShareMeta(w.path(keep), id.Identity))
+		s = w.step(journal.Rename, dup, "dups/"+filepath.Base(dup), mustMarshal(newKeeperMeta(w.path(keep), id.Identity)))
 	default:
 		w.unit++
 		to := filepath.Join(w.can, fmt.Sprintf("%d %s", w.unit, filepath.Base(dup)))
 		if act == "trash" {
-			s = w.step(journal.Trash, dup, to, ShareMeta(w.path(keep), id.Identity))
+			s = w.step(journal.Trash, dup, to, mustMarshal(newKeeperMeta(w.path(keep), id.Identity)))
 			break
 		}
-		s = w.step(journal.Replace, dup, to, ReplaceMeta(act, filepath.Dir(w.path(dup)), w.path(keep), id.Identity))
+		s = w.step(journal.Replace, dup, to, replaceMetaOf(act, filepath.Dir(w.path(dup)), newKeeperMeta(w.path(keep), id.Identity)))
 	}
 	return s
 }
 
 // replacing are the ways to deal with a duplicate that take it from its place.
-var replacing = []string{ReplaceHardlink, ReplaceSymlink, "trash", "folder"}
+var replacing = []string{replaceHardlink, replaceSymlink, "trash", "folder"}
 
 // exact describes everything of a folder but for times of access: mode, owner, times to the nanosecond, content, extended
 // attributes, holes, which names are one file.
@@ -144,11 +144,11 @@ func TestReplaceAndBack(t *testing.T) {
 			for _, name := range []string{"in/d.txt", "in/d too.txt"} {
 				m, err := lstat(w.path(name))
 				switch act {
-				case ReplaceHardlink:
+				case replaceHardlink:
 					if k, _ := lstat(w.path("keep/k.txt")); err != nil || !m.SameFile(k.Identity) || k.Nlink != 3 {
 						t.Errorf("%s: %+v, %v", name, m, err)
 					}
-				case ReplaceSymlink:
+				case replaceSymlink:
 					if text, _ := os.Readlink(w.path(name)); text != "../keep/k.txt" {
 						t.Errorf("%s leads to %q", name, text)
 					}
@@ -379,7 +379,7 @@ func TestDuplicateOpenedMeanwhile(t *testing.T) {
 		t.Skip("OPEN FILES NOT TESTED: there are no leases here")
 	}
 	w.twins()
-	s := w.dup(ReplaceHardlink, "in/d.txt", "keep/k.txt")
+	s := w.dup(replaceHardlink, "in/d.txt", "keep/k.txt")
 	r, err := newRunner(context.Background(), w.j, "dupes", w.dir, 1, w.opt)
 	w.must(err)
 	defer r.cache.close()
@@ -440,7 +440,7 @@ func TestReplaceUndoEdited(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorkshop(t)
 			w.twins()
-			w.ok(w.dup(ReplaceHardlink, "in/d.txt", "keep/k.txt"))
+			w.ok(w.dup(replaceHardlink, "in/d.txt", "keep/k.txt"))
 			c.change(w)
 			res := w.undo()
 			if c.problem == "" {
@@ -484,12 +484,12 @@ func TestReplaceRefused(t *testing.T) {
 	m, err := lstat(far)
 	w.must(err)
 	step := func(with, to string) journal.Step {
-		return w.step(journal.Replace, "in/d.txt", to, ReplaceMeta(with, w.path("in"), far, m.Identity))
+		return w.step(journal.Replace, "in/d.txt", to, replaceMetaOf(with, w.path("in"), newKeeperMeta(far, m.Identity)))
 	}
 	before := exact(t, w.dir)
-	w.problem(w.run(step(ReplaceHardlink, filepath.Join(w.can, "d"))), errNoHardLink.Error())
-	w.problem(w.run(step(ReplaceSymlink, filepath.Join(other, "d"))), errTrashBeyond.Error())
-	s := w.dup(ReplaceHardlink, "in/d.txt", "keep/k.txt")
+	w.problem(w.run(step(replaceHardlink, filepath.Join(w.can, "d"))), errNoHardLink.Error())
+	w.problem(w.run(step(replaceSymlink, filepath.Join(other, "d"))), errTrashBeyond.Error())
+	s := w.dup(replaceHardlink, "in/d.txt", "keep/k.txt")
 	s.ToDir, s.To = w.folder(other), "d"
 	w.problem(w.run(s), errNoHardLink.Error())
 	s = w.dup("trash", "in/d.txt", "keep/k.txt")
@@ -500,7 +500,7 @@ func TestReplaceRefused(t *testing.T) {
 	if names := namesIn(t, other); !slices.Equal(names, []string{"far.txt"}) {
 		t.Errorf("%q", names)
 	}
-	w.ok(step(ReplaceSymlink, filepath.Join(w.can, "d"))) // which a symbolic link can
+	w.ok(step(replaceSymlink, filepath.Join(w.can, "d"))) // which a symbolic link can
 	if got := content(t, w.path("in/d.txt")); got != content(t, far) {
 		t.Errorf("%q", got)
 	}

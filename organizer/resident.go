@@ -60,29 +60,3 @@ func (p *planner) residents() []Ref {
 	}
 	return all
 }
-
-// adopt takes over those files of another tree that keep holds for. What the tree counts stays as it is.
-func (t *Tree) adopt(other *Tree, keep func(*File) bool) {
-	for d := range other.Dirs {
-		dir := other.Dirs[d]
-		first := uint32(len(t.chunks))
-		for c := int(dir.first); c < len(other.chunks) && other.chunks[c].dir == uint32(d); c++ {
-			from := other.chunks[c]
-			to := &chunk{dir: uint32(len(t.Dirs)), names: from.names}
-			for i := range from.files {
-				if keep(&from.files[i]) {
-					to.files = append(to.files, from.files[i])
-					if from.changed != nil {
-						to.changed = append(to.changed, from.changed[i])
-					}
-				}
-			}
-			if len(to.files) > 0 {
-				t.chunks = append(t.chunks, to)
-			}
-		}
-		if dir.first = first; int(first) < len(t.chunks) {
-			t.Dirs = append(t.Dirs, dir)
-		}
-	}
-}

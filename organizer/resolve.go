@@ -129,83 +129,25 @@ func frees(a journal.Action) bool {
 
 // resolveUnit finds names for moves that stay together: one number for all of them, or all of them stay.
 func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) []Move {
-	stay := func(why Reason) []Move {
-		for i := range unit {
-			p.leave(unit[i].File, why)
-		}
-		return out
-	}
 	worst := 0 // highest number that any of them needs
 	var inWay []string
 	for i := range unit {
 		m := &unit[i]
-		if m.Action.Trashes() {
-			continue // its name was found with it
-		}
-		to := &p.Folders[m.To]
-		if to.blocked != nil {
-			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("move %s to %s: %w", p.Tree.Path(m.File), to.Path, to.blocked)})
-			return out
-		}
-		if err := to.load(); err != nil {
-			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("list folder %s: %w", to.Path, cause(err))})
-			return out
-		}
-		name := p.Name(m)
-		if m.Action == journal.Write || m.Action == journal.Tag || m.Action == journal.Exec || m.Action == journal.Share {
-			continue // they are about a file that bears the name already
-		}
-		dev := p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev
-		if m.Action == journal.Link && p.ByRules { // it is made where the file is by then
-			dev = p.finalDev(m.File)
-		}
-		if far := to.Dev != 0 && to.Dev != dev; far && m.Action == journal.Link && p.ByRules {
-			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("link %s to %s: a hard link cannot lead to another file system", p.Tree.Path(m.File), to.Path)})
-			return out
-		} else if far && (m.Action == journal.Rename || m.Action == journal.Move) {
-			f := p.Tree.File(m.File)
-			if f.Nlink > 1 {
-				return stay(LeftLinked) // as a copy it would no longer be one file with its other names
-			}
-			if isDir(f.Mode) {
-				p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), errors.New("a folder cannot move to another file system with its page: both stay")})
-				return out
-			}
-			if m.Action == journal.Rename {
-				m.Action = journal.Move
-			}
-		}
-		if !to.taken[to.key(name)] || leaving[place{to.Path, name}] && !p.claimed(to, name) {
-			continue
-		}
-		path := filepath.Join(to.Path, name)
-		there, err := lstat(path)
-		ours := err != nil || p.claimed(to, name) // claimed by this very run: its files never replace each other
-		conflict := cmp.Or(p.policies[m.Policy].conflict, p.opt.Conflict)
-		if m.Action == journal.Extract && conflict != ConflictRename {
-			conflict = ConflictSkip // a folder never gives way
-		}
+		number, taken, no := p.findName(m, leaving)
 		switch {
-		case p.present(m, to, path, there):
-			return stay(NotLeft)
-		case conflict == ConflictSkip:
-			return stay(LeftConflict)
-		case conflict == ConflictFail:
-			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("%w: %s", ErrConflict, path)})
+		case no == nil:
+		case no.err != nil:
+			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), no.err})
 			return out
-		case conflict == ConflictRename || ours:
-			worst = max(worst, p.nextFree(to, m))
-			continue
-		case !isRegular(there.Mode):
-			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("overwrite %s: it is not a regular file, and only files give way to files", path)})
-			return out
-		case conflict == ConflictNewer && p.Tree.File(m.File).Mtime <= there.Mtime:
-			return stay(LeftConflict)
-		case p.opt.Trash == nil:
-			p.Problems = append(p.Problems, Problem{p.Tree.Path(m.File), fmt.Errorf("overwrite %s: there is no trash for it here", path)})
+		default:
+			for i := range unit {
+				p.leave(unit[i].File, no.why)
+			}
 			return out
 		}
-		inWay = append(inWay, path)
+		if worst = max(worst, number); taken != "" {
+			inWay = append(inWay, taken)
+		}
 	}
 	if worst > 0 { // one number that is free for all
 		for n := worst; ; n++ {
@@ -244,6 +186,86 @@ func (p *planner) resolveUnit(unit []Move, leaving map[place]bool, out []Move) [
 		out = append(out, m)
 	}
 	return out
+}
+
+// refusal is why a unit does not move: what is wrong, or else a reason to leave it.
+type refusal struct {
+	err error
+	why Reason
+}
+
+func refuse(format string, args ...any) *refusal { return &refusal{err: fmt.Errorf(format, args...)} }
+
+// findName looks whether the name of a move is free at its target. If it is not, number is the lowest with which it may be,
+// or inWay the path of a file that is to give way.
+func (p *planner) findName(m *Move, leaving map[place]bool) (number int, inWay string, no *refusal) {
+	if m.Action.Trashes() {
+		return 0, "", nil // its name was found with it
+	}
+	to := &p.Folders[m.To]
+	if to.blocked != nil {
+		return 0, "", refuse("move %s to %s: %w", p.Tree.Path(m.File), to.Path, to.blocked)
+	}
+	if err := to.load(); err != nil {
+		return 0, "", refuse("list folder %s: %w", to.Path, cause(err))
+	}
+	name := p.Name(m)
+	if m.Action == journal.Write || m.Action == journal.Tag || m.Action == journal.Exec || m.Action == journal.Share {
+		return 0, "", nil // they are about a file that bears the name already
+	}
+	if no := p.crossing(m, to); no != nil {
+		return 0, "", no
+	}
+	if !to.taken[to.key(name)] || leaving[place{to.Path, name}] && !p.claimed(to, name) {
+		return 0, "", nil
+	}
+	path := filepath.Join(to.Path, name)
+	there, err := lstat(path)
+	ours := err != nil || p.claimed(to, name) // claimed by this very run: its files never replace each other
+	conflict := cmp.Or(p.policies[m.Policy].conflict, p.opt.Conflict)
+	if m.Action == journal.Extract && conflict != ConflictRename {
+		conflict = ConflictSkip // a folder never gives way
+	}
+	switch {
+	case p.present(m, to, path, there):
+		return 0, "", &refusal{why: NotLeft}
+	case conflict == ConflictSkip:
+		return 0, "", &refusal{why: LeftConflict}
+	case conflict == ConflictFail:
+		return 0, "", refuse("%w: %s", ErrConflict, path)
+	case conflict == ConflictRename || ours:
+		return p.nextFree(to, m), "", nil
+	case !isRegular(there.Mode):
+		return 0, "", refuse("overwrite %s: it is not a regular file, and only files give way to files", path)
+	case conflict == ConflictNewer && p.Tree.File(m.File).Mtime <= there.Mtime:
+		return 0, "", &refusal{why: LeftConflict}
+	case p.opt.Trash == nil:
+		return 0, "", refuse("overwrite %s: there is no trash for it here", path)
+	}
+	return 0, path, nil
+}
+
+// crossing makes a rename that leads to another file system a move, unless that cannot be done.
+func (p *planner) crossing(m *Move, to *Folder) *refusal {
+	dev := p.Tree.Dirs[p.Tree.DirOf(m.File)].Dev
+	if m.Action == journal.Link && p.ByRules { // it is made where the file is by then
+		dev = p.finalDev(m.File)
+	}
+	if to.Dev == 0 || to.Dev == dev {
+		return nil
+	}
+	switch {
+	case m.Action == journal.Link && p.ByRules:
+		return refuse("link %s to %s: a hard link cannot lead to another file system", p.Tree.Path(m.File), to.Path)
+	case m.Action != journal.Rename && m.Action != journal.Move:
+	case p.Tree.File(m.File).Nlink > 1:
+		return &refusal{why: LeftLinked} // as a copy it would no longer be one file with its other names
+	case isDir(p.Tree.File(m.File).Mode):
+		return refuse("a folder cannot move to another file system with its page: both stay")
+	default:
+		m.Action = journal.Move
+	}
+	return nil
 }
 
 // claim and claimed tell a name that a move of this plan takes from one that only the disk has, for the few folders
@@ -373,7 +395,7 @@ func (p *planner) toTrash(r Ref) (Move, error) {
 }
 
 // replaceMove is the move that takes the duplicate r of the tree to the trash and leaves a link to the file that it equals
-// (Plan.SameAs) in its place: with is ReplaceHardlink or ReplaceSymlink.
+// (Plan.SameAs) in its place: with is replaceHardlink or replaceSymlink.
 func (p *planner) replaceMove(r Ref, with string) (Move, error) {
 	if p.opt.Trash == nil {
 		return Move{}, fmt.Errorf("replace %s: %w", p.Tree.Path(r), errNoTrash)
@@ -383,7 +405,7 @@ func (p *planner) replaceMove(r Ref, with string) (Move, error) {
 		return Move{}, err
 	}
 	m.Action, m.Label = journal.Replace, p.label(DuplicatesDir)
-	if with != ReplaceHardlink {
+	if with != replaceHardlink {
 		p.rename(&m, p.Name(&m)) // an index of its own
 		p.extras[m.Name] = &extra{mode: with}
 	}

@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -33,7 +30,7 @@ type Said struct{ Path, Text string }
 
 // An extra is what an action needs besides a file and a place.
 type extra struct {
-	mode      string   // of a write; "reflink" of a copy; of a replace, which without is ReplaceHardlink
+	mode      string   // of a write; "reflink" of a copy; of a replace, which without is replaceHardlink
 	meta      []byte   // write and tag: of the step
 	fresh     bool     // write: there is no file of the name
 	argv, env []string // exec
@@ -72,7 +69,7 @@ func (p *Plan) Note(m *Move) string {
 	case journal.Exec:
 		return "runs " + strings.Join(x.argv, " ") + " (cannot be undone)"
 	case journal.Replace:
-		if x.mode == ReplaceSymlink {
+		if x.mode == replaceSymlink {
 			return "a symbolic link takes its place"
 		}
 		return "a hard link takes its place"
@@ -86,6 +83,23 @@ func (p *Plan) Note(m *Move) string {
 type policy struct {
 	conflict Conflict // "" leaves it to the run
 	rename   *rules.RenameTemplate
+}
+
+// ByRules makes a scan of root look wherever rules do. What they fill is left alone, and so are roots that are scanned
+// by themselves.
+func (o *ScanOptions) ByRules(r *rules.Rules, root string, roots []string) {
+	recursive := o.Recursive
+	o.Recursive = true // as far as a rule looks
+	o.Changed = len(r.Duplicates()) > 0
+	leave := map[string]bool{}
+	for _, dir := range r.Inside(filepath.ToSlash(root), filepath.ToSlash(o.Into)) {
+		leave[filepath.FromSlash(dir)] = true
+	}
+	o.Leave = func(path string) bool { return leave[path] }
+	o.Enter = func(path string) bool {
+		scope := r.Scope(filepath.ToSlash(root), filepath.ToSlash(path), recursive)
+		return !slices.Contains(roots, path) && (!scope.Empty() || scope.Below())
+	}
 }
 
 // decideAtOnce bounds how many decisions are held.
@@ -431,7 +445,7 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 			p.tagged[file] = t
 		}
 		t.take(s)
-		change, err := TagChange(p.Tree.Path(r), t.set, t.add, t.remove)
+		change, err := tagChange(p.Tree.Path(r), t.set, t.add, t.remove)
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{p.Tree.Path(r), err})
 			return false
@@ -456,35 +470,6 @@ func (p *planner) act(r Ref, unit uint32, one planned, s rules.Step, at planned,
 	}
 	*list = append(*list, p.move(r, unit, one))
 	return true
-}
-
-// tagged is a file whose tags change.
-type tagged struct{ dev, ino uint64 }
-
-// tagging is what rules do to the tags of a file.
-type tagging struct {
-	set         bool
-	add, remove []string
-	planned     *extra
-}
-
-func (t *tagging) take(s rules.Step) {
-	if s.Set {
-		t.set, t.add, t.remove = true, nil, nil
-	}
-	without := func(list, out []string) []string {
-		return slices.DeleteFunc(list, func(tag string) bool { return slices.Contains(out, tag) })
-	}
-	t.add = append(without(without(t.add, s.Remove), s.Add), s.Add...)
-	t.remove = append(without(without(t.remove, s.Add), s.Remove), s.Remove...)
-}
-
-func prefixed(prefix string, list []string) []string {
-	out := make([]string, len(list))
-	for i, s := range list {
-		out[i] = prefix + s
-	}
-	return out
 }
 
 // target is the folder and the name that a step's destination means for r.
@@ -601,116 +586,4 @@ func rank(folders []string, path string) int {
 		return len(folders)
 	}
 	return i
-}
-
-// toWrite is a text that a rule writes into the file at path.
-type toWrite struct {
-	path  string
-	step  rules.Step
-	label uint16
-}
-
-// writing is what rules write into one file.
-type writing struct {
-	label     uint16
-	was, text string // what the file holds, and is to hold
-	old       *Ref   // the file as it is, if there is one
-}
-
-// maxWritten bounds the files that rules write to: each change keeps the version before.
-const maxWritten = 16 << 20
-
-// write plans a text for the file at path. The texts of a run for one file are one change of it. A text that stands in the
-// file already is not written again, so that running twice changes nothing.
-func (p *planner) write(path string, s rules.Step, label uint16) error {
-	w := p.writes[path]
-	if w == nil {
-		w = &writing{label: label}
-		m, err := lstat(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return err
-		case !isRegular(m.Mode):
-			return errors.New("it is not a regular file")
-		case m.Size > maxWritten:
-			return fmt.Errorf("it is larger than %d MB", maxWritten>>20)
-		default:
-			f, err := openPath(path)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			text, err := io.ReadAll(io.LimitReader(f, maxWritten+1))
-			if err != nil {
-				return err
-			}
-			r := p.Tree.add(path, m, 0)
-			p.growKinds()
-			w.was, w.text, w.old = string(text), string(text), &r
-		}
-		p.writes[path] = w
-	}
-	switch {
-	case s.Mode == WriteOverwrite:
-		w.text = s.Text
-	case strings.HasPrefix(w.text, s.Text) || strings.Contains(w.text, "\n"+s.Text):
-	case s.Mode == WritePrepend:
-		w.text = s.Text + w.text
-	default:
-		w.text += s.Text
-	}
-	return nil
-}
-
-// planWrites turns what is to be written into actions: the version before goes to the trash, and the next takes its name.
-func (p *planner) planWrites() []Move {
-	for _, w := range p.writing {
-		if err := p.write(w.path, w.step, w.label); err != nil {
-			p.Problems = append(p.Problems, Problem{w.path, fmt.Errorf("write %s: %w", w.path, cause(err))})
-		}
-	}
-	p.writing = nil
-	var out []Move
-	for _, path := range slices.Sorted(maps.Keys(p.writes)) {
-		w := p.writes[path]
-		if w.text == w.was && w.old != nil {
-			continue
-		}
-		p.unit++
-		mode, text := WriteOverwrite, w.text
-		if added, ok := strings.CutPrefix(w.text, w.was); ok && w.old != nil {
-			mode, text = WriteAppend, added
-		} else if added, ok := strings.CutSuffix(w.text, w.was); ok && w.old != nil {
-			mode, text = WritePrepend, added
-		}
-		change, err := WriteMeta(mode, []byte(text), strings.NewReader(w.was))
-		if err != nil {
-			p.Problems = append(p.Problems, Problem{path, err})
-			continue
-		}
-		one := planned{dir: filepath.Dir(path), name: filepath.Base(path), action: journal.Write, label: w.label,
-			extra: &extra{mode: mode, meta: change, fresh: w.old == nil}}
-		var r Ref
-		if w.old == nil {
-			r = p.Tree.add(path, meta{Identity: journal.Identity{Size: int64(len(w.text)), Mode: modeRegular | 0o666}}, 0)
-			p.growKinds()
-		} else {
-			r = *w.old
-			if p.opt.Trash == nil {
-				p.Problems = append(p.Problems, Problem{path, fmt.Errorf("write %s: there is no trash for the version before", path)})
-				continue
-			}
-			away, err := p.toTrash(r)
-			if err != nil {
-				p.Problems = append(p.Problems, Problem{path, err})
-				continue
-			}
-			away.Unit = p.unit
-			out = append(out, away)
-		}
-		p.chained = true
-		out = append(out, p.move(r, p.unit, one))
-	}
-	return out
 }

@@ -145,14 +145,14 @@ func (p *Plan) describe(m *Move, s *journal.Step, keep *keeperMeta) {
 		}
 	case journal.Replace:
 		if keep != nil {
-			s.Meta = replaceMetaOf(cmp.Or(x.mode, ReplaceHardlink), s.FromDir.Path, *keep)
+			s.Meta = replaceMetaOf(cmp.Or(x.mode, replaceHardlink), s.FromDir.Path, *keep)
 		}
 	case journal.Copy:
 		if x.mode == "reflink" {
-			s.Meta = ReflinkMeta()
+			s.Meta = []byte(reflinkMeta)
 		}
 	case journal.Symlink:
-		s.Meta = SymlinkMeta(p.finalPath(m.File))
+		s.Meta = []byte(p.finalPath(m.File))
 	case journal.Tag:
 		s.Meta = x.meta
 	case journal.Write:

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"forg/journal"
+	"forg/rules"
 )
 
 var (
@@ -21,10 +22,10 @@ var (
 	errTagsChanged = errors.New("its tags were changed by somebody else")
 )
 
-// TagChange is the Meta of a journal.Tag that gives the file or folder at path the tags in add and takes those in remove;
+// tagChange is the Meta of a journal.Tag that gives the file or folder at path the tags in add and takes those in remove;
 // with set it first takes all that it has. It is nil if nothing would change. Tags are compared exactly; those that stay
 // keep their order and, on macOS, their color.
-func TagChange(path string, set bool, add, remove []string) ([]byte, error) {
+func tagChange(path string, set bool, add, remove []string) ([]byte, error) {
 	fail := func(err error) ([]byte, error) { return nil, fmt.Errorf("read the tags of %s: %w", path, err) }
 	if tagsAttribute == "" {
 		return fail(errNoTags)
@@ -54,7 +55,7 @@ func TagChange(path string, set bool, add, remove []string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tag %s: %w", path, err)
 	}
-	return TagMeta(old, value), nil
+	return tagMetaOf(old, value), nil
 }
 
 // changeTags returns the new list. What follows a line break in a tag is its color.
@@ -283,7 +284,7 @@ func swapTags(b []byte) []byte {
 	if unmarshalMeta(b, &m) != nil {
 		return b // carrying it out will say so
 	}
-	return TagMeta(m.New, m.Old)
+	return tagMetaOf(m.New, m.Old)
 }
 
 // decideTags settles the steps that tag. They may tag a file several times, and it may have moved on since; but steps are
@@ -413,4 +414,33 @@ func (r *runner) syncTags() error {
 		}
 	}
 	return nil
+}
+
+// tagged is a file whose tags change.
+type tagged struct{ dev, ino uint64 }
+
+// tagging is what rules do to the tags of a file.
+type tagging struct {
+	set         bool
+	add, remove []string
+	planned     *extra
+}
+
+func (t *tagging) take(s rules.Step) {
+	if s.Set {
+		t.set, t.add, t.remove = true, nil, nil
+	}
+	without := func(list, out []string) []string {
+		return slices.DeleteFunc(list, func(tag string) bool { return slices.Contains(out, tag) })
+	}
+	t.add = append(without(without(t.add, s.Remove), s.Add), s.Add...)
+	t.remove = append(without(without(t.remove, s.Add), s.Remove), s.Remove...)
+}
+
+func prefixed(prefix string, list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = prefix + s
+	}
+	return out
 }

@@ -3,14 +3,14 @@ package organizer
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"path/filepath"
 	"slices"
 
 	"github.com/bmatcuk/doublestar/v4"
+	"github.com/zeebo/blake3"
 
 	"forg/journal"
 )
@@ -139,41 +139,6 @@ func (v *reversal) since(ctx context.Context) error {
 type inode struct {
 	ino  uint64
 	born int64
-}
-
-// latest is the last step of an undo or redo about a step of the operation.
-type latest struct {
-	journal.StepResult
-	undone bool
-	cut    bool // that undo or redo did not come to a good end
-}
-
-// movedSince is where undos and redos of o have left its files, by step of o.
-func movedSince(ctx context.Context, j *journal.Journal, o journal.Operation) (map[int64]latest, []journal.Operation, error) {
-	later, err := j.About(ctx, o.ID)
-	if err != nil {
-		return nil, nil, err
-	}
-	moved := map[int64]latest{}
-	for _, l := range later {
-		if l.Pruned {
-			continue
-		}
-		for s, err := range j.Steps(ctx, l, false) {
-			if err != nil {
-				return nil, nil, err
-			}
-			if s.Ref == 0 || s.State != journal.Done {
-				continue
-			}
-			// A copy that goes back is a new file again; a rename keeps what the step before knew.
-			if was, ok := moved[s.Ref]; ok && len(s.Hash) == 0 {
-				s.Hash = was.Hash
-			}
-			moved[s.Ref] = latest{s, l.Kind == "undo", l.Status != journal.Completed}
-		}
-	}
-	return moved, later, nil
 }
 
 // opposite is the action that takes another back.
@@ -510,99 +475,6 @@ func (v *reversal) status(r *runner, s journal.Status) journal.Status {
 	return journal.PartiallyUndone
 }
 
-// folderTimes are the times of the operation's folders, before it and when it or the last undo or redo of it was
-// through.
-func (v *reversal) folderTimes(ctx context.Context) (before map[string]journal.Folder, after map[string]int64, err error) {
-	first := v.o
-	if !v.undo && len(v.later) > 0 { // a redo goes back to how it was before the undo
-		first = v.later[len(v.later)-1]
-	}
-	before = map[string]journal.Folder{}
-	for s, err := range v.j.Steps(ctx, first, false) {
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, f := range []*journal.Folder{s.FromDir, s.ToDir} {
-			if f == nil || f.Ino == 0 {
-				continue
-			}
-			if _, ok := before[f.Path]; !ok {
-				before[f.Path] = *f
-			}
-		}
-	}
-	for path, id := range v.remade {
-		if f, ok := before[path]; ok {
-			f.Ino = id.Ino
-			before[path] = f
-		}
-	}
-	if after, err = v.j.FolderTimes(ctx, v.o); err != nil {
-		return nil, nil, err
-	}
-	// What other operations changed since and took back again counts as unchanged; what they changed and left so does not.
-	since, err := v.j.Since(ctx, v.o.ID)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, l := range since {
-		times, err := v.j.FolderTimes(ctx, l)
-		if err != nil {
-			return nil, nil, err
-		}
-		for path, t := range times {
-			if after[path] = t; l.Undoes == 0 && l.Status != journal.Undone {
-				delete(before, path)
-			}
-		}
-	}
-	return before, after, nil
-}
-
-// restoreTimes gives folders back the times they had, unless somebody else changed them since.
-func (r *runner) restoreTimes(before map[string]journal.Folder, after, now map[string]int64) {
-	for path, f := range before {
-		if _, ok := r.remade[path]; ok {
-			continue
-		}
-		if t, ok := after[path]; !ok || now[path] != t {
-			continue
-		}
-		h, err := openFolder(path)
-		if err != nil {
-			continue
-		}
-		if m, err := h.self(); err == nil && m.Ino == f.Ino {
-			if err := h.touch(f.Atime, f.Mtime); !errors.Is(err, fs.ErrPermission) { // not ours: its owner alone could
-				r.notKept(path, err)
-			}
-			r.emptied[path] = &journal.Folder{Path: path} // so that its new time is noted
-		}
-		h.close()
-	}
-	for path, a := range r.remade {
-		if h, err := openFolder(path); err == nil {
-			r.notKept(path, h.touch(a.Atime, a.Mtime))
-			h.close()
-		}
-	}
-}
-
-// notKept reports that a folder could not be given back what it had: worth a note if the file system does not let it, a
-// failure, which another undo may make good, if something went wrong.
-func (r *runner) notKept(path string, err error) {
-	if err == nil {
-		return
-	}
-	q := Problem{path, fmt.Errorf("restore the attributes of folder %s: %w", path, err)}
-	if cannotKeep(err) {
-		r.res.Notes = append(r.res.Notes, q)
-		return
-	}
-	r.res.Failed++
-	r.res.Problems = append(r.res.Problems, q)
-}
-
 // checkUndo makes sure that what lies at a file's place is the file that was moved there, edited or not.
 func (r *runner) checkUndo(s *journal.Step, from *folder, now meta) error {
 	if isDir(s.File.Mode) != isDir(now.Mode) {
@@ -638,91 +510,9 @@ func hashUncached(dir *folder, name string) ([]byte, error) {
 	}
 	defer f.Close()
 	dropCache(f)
-	return hashOf(f)
-}
-
-// Later finds operations after o that moved its files on and are not undone themselves, oldest first.
-func Later(ctx context.Context, j *journal.Journal, o journal.Operation) ([]journal.Operation, error) {
-	since, err := j.Since(ctx, o.ID)
-	if err != nil || len(since) == 0 {
+	h := blake3.New()
+	if _, err := io.Copy(h, f); err != nil {
 		return nil, err
 	}
-	since = slices.DeleteFunc(since, func(l journal.Operation) bool {
-		return l.Undoes != 0 || l.Status == journal.Undone || l.Moved == 0
-	})
-	if len(since) == 0 {
-		return nil, nil
-	}
-	at := map[place]journal.Identity{}
-	for s, err := range j.Steps(ctx, o, false) {
-		if err != nil {
-			return nil, err
-		}
-		if k, err := keeperOf(&s.Step); err == nil && k != nil && s.State == journal.Done && s.Action == journal.Replace { // the link
-			at[place{s.FromDir.Path, s.From}] = journal.Identity{Ino: k.Ino, Born: k.Born}
-		}
-		if s.State == journal.Done && (s.Action.Places() || s.Action == journal.Tag || s.Action == journal.Share) {
-			id := s.File
-			if s.Ino != 0 {
-				id.Ino, id.Born = s.Ino, s.Born
-			}
-			at[place{s.ToDir.Path, s.To}] = id
-		}
-	}
-	var out []journal.Operation
-	for _, l := range since {
-		moved, _, err := movedSince(ctx, j, l)
-		if err != nil {
-			return nil, err
-		}
-		touches := false
-		for s, err := range j.Steps(ctx, l, false) {
-			if err != nil {
-				return nil, err
-			}
-			if s.State != journal.Done || !s.Action.Takes() {
-				continue
-			}
-			key := place{s.FromDir.Path, s.From}
-			if id, ok := at[key]; ok && id.SameFile(s.File) {
-				if m, ok := moved[s.No]; ok && m.undone {
-					continue
-				}
-				delete(at, key)
-				at[place{s.ToDir.Path, s.To}] = s.File // and on from there
-				touches = true
-			}
-		}
-		if touches {
-			out = append(out, l)
-		}
-	}
-	return out, nil
-}
-
-// Within reports whether a path is root or lies below it. Both are clean and absolute, or both relative.
-func Within(path, root string) bool {
-	rel, err := filepath.Rel(root, path)
-	return err == nil && filepath.IsLocal(rel)
-}
-
-// folderAttributes is what it takes to make a removed folder again.
-type folderAttributes struct {
-	Mode     uint32
-	UID, GID uint32
-	Atime    int64
-	Mtime    int64
-	Xattrs   map[string][]byte `json:",omitempty"`
-}
-
-// remake gives a folder that was made again the attributes of the one that was removed. Its times are set when all
-// files are back.
-func (r *runner) remake(path string, meta []byte) error {
-	var a folderAttributes
-	err := json.Unmarshal(meta, &a)
-	if err == nil {
-		r.remade[path] = a
-		err = a.restore(path)
-	}
-	return err
+	return h.Sum(nil), nil
 }

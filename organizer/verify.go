@@ -105,10 +105,7 @@ func (r *runner) verify(ctx context.Context, s *journal.Step, k *keeperMeta, byt
 	if !bytes {
 		return g, nil
 	}
-	if err := r.sameOpen(ctx, g); err != nil {
-		return nil, err
-	}
-	return g, g.unchanged()
+	return g, r.sameOpen(ctx, g)
 }
 
 // fileOf is which file of which file system an open one is.
@@ -140,36 +137,56 @@ func (g *guard) unchanged() error {
 	return nil
 }
 
-// compareChunk is how much of each of two files is compared at once.
-const compareChunk = 1 << 20
-
 // sameOpen compares the files of a guard, which have one size, byte by byte.
 func (r *runner) sameOpen(ctx context.Context, g *guard) error {
 	if r.chunks[0] == nil {
-		r.chunks = [2][]byte{make([]byte, compareChunk), make([]byte, compareChunk)}
+		r.chunks = [2][]byte{make([]byte, 1<<20), make([]byte, 1<<20)}
 	}
-	for at := int64(0); at < g.was.Size; {
+	same, err := sameStreams(ctx, io.NewSectionReader(g.dup, 0, g.was.Size), io.NewSectionReader(g.keep, 0, g.was.Size), r.chunks[0], r.chunks[1])
+	if err != nil {
+		return cause(err)
+	}
+	if err := g.unchanged(); err != nil || same { // files that are being written to need not differ when that is done
+		return err
+	}
+	return errDiffers
+}
+
+// sameStreams compares what two readers have left, as much at once as the buffers hold, which have one size.
+func sameStreams(ctx context.Context, a, b io.Reader, bufA, bufB []byte) (bool, error) {
+	end := func(err error) bool { return err == io.EOF || err == io.ErrUnexpectedEOF }
+	for {
 		if err := ctx.Err(); err != nil {
-			return err
+			return false, err
 		}
-		n := min(compareChunk, g.was.Size-at)
-		a, b := r.chunks[0][:n], r.chunks[1][:n]
-		for _, read := range []struct {
-			f *os.File
-			b []byte
-		}{{g.dup, a}, {g.keep, b}} {
-			if _, err := read.f.ReadAt(read.b, at); err == io.EOF {
-				return errChanged // it has become shorter
-			} else if err != nil {
-				return cause(err)
-			}
+		n, errA := io.ReadFull(a, bufA)
+		m, errB := io.ReadFull(b, bufB)
+		switch {
+		case errA != nil && !end(errA):
+			return false, errA
+		case errB != nil && !end(errB):
+			return false, errB
+		case !bytes.Equal(bufA[:n], bufB[:m]):
+			return false, nil
+		case errA != nil || errB != nil:
+			return true, nil // one is at its end, and so the other, having as many bytes left
 		}
-		if !bytes.Equal(a, b) {
-			return errDiffers
-		}
-		at += n
 	}
-	return nil
+}
+
+// sameBytes compares two files byte by byte.
+func sameBytes(a, b string) (bool, error) {
+	fa, err := openPath(a)
+	if err != nil {
+		return false, err
+	}
+	defer fa.Close()
+	fb, err := openPath(b)
+	if err != nil {
+		return false, err
+	}
+	defer fb.Close()
+	return sameStreams(context.Background(), fa, fb, make([]byte, 256<<10), make([]byte, 256<<10))
 }
 
 // isStill makes sure that a name holds the duplicate that was compared: between the last look at a name and a change of it

@@ -68,6 +68,100 @@ func UndoneFiles(ctx context.Context, j *journal.Journal, roots []string) (func(
 	}, nil
 }
 
+// latest is the last step of an undo or redo about a step of the operation.
+type latest struct {
+	journal.StepResult
+	undone bool
+	cut    bool // that undo or redo did not come to a good end
+}
+
+// movedSince is where undos and redos of o have left its files, by step of o.
+func movedSince(ctx context.Context, j *journal.Journal, o journal.Operation) (map[int64]latest, []journal.Operation, error) {
+	later, err := j.About(ctx, o.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	moved := map[int64]latest{}
+	for _, l := range later {
+		if l.Pruned {
+			continue
+		}
+		for s, err := range j.Steps(ctx, l, false) {
+			if err != nil {
+				return nil, nil, err
+			}
+			if s.Ref == 0 || s.State != journal.Done {
+				continue
+			}
+			// A copy that goes back is a new file again; a rename keeps what the step before knew.
+			if was, ok := moved[s.Ref]; ok && len(s.Hash) == 0 {
+				s.Hash = was.Hash
+			}
+			moved[s.Ref] = latest{s, l.Kind == "undo", l.Status != journal.Completed}
+		}
+	}
+	return moved, later, nil
+}
+
+// Later finds operations after o that moved its files on and are not undone themselves, oldest first.
+func Later(ctx context.Context, j *journal.Journal, o journal.Operation) ([]journal.Operation, error) {
+	since, err := j.Since(ctx, o.ID)
+	if err != nil || len(since) == 0 {
+		return nil, err
+	}
+	since = slices.DeleteFunc(since, func(l journal.Operation) bool {
+		return l.Undoes != 0 || l.Status == journal.Undone || l.Moved == 0
+	})
+	if len(since) == 0 {
+		return nil, nil
+	}
+	at := map[place]journal.Identity{}
+	for s, err := range j.Steps(ctx, o, false) {
+		if err != nil {
+			return nil, err
+		}
+		if k, err := keeperOf(&s.Step); err == nil && k != nil && s.State == journal.Done && s.Action == journal.Replace { // the link
+			at[place{s.FromDir.Path, s.From}] = journal.Identity{Ino: k.Ino, Born: k.Born}
+		}
+		if s.State == journal.Done && (s.Action.Places() || s.Action == journal.Tag || s.Action == journal.Share) {
+			id := s.File
+			if s.Ino != 0 {
+				id.Ino, id.Born = s.Ino, s.Born
+			}
+			at[place{s.ToDir.Path, s.To}] = id
+		}
+	}
+	var out []journal.Operation
+	for _, l := range since {
+		moved, _, err := movedSince(ctx, j, l)
+		if err != nil {
+			return nil, err
+		}
+		touches := false
+		for s, err := range j.Steps(ctx, l, false) {
+			if err != nil {
+				return nil, err
+			}
+			if s.State != journal.Done || !s.Action.Takes() {
+				continue
+			}
+			key := place{s.FromDir.Path, s.From}
+			if id, ok := at[key]; ok && id.SameFile(s.File) {
+				if m, ok := moved[s.No]; ok && m.undone {
+					continue
+				}
+				delete(at, key)
+				at[place{s.ToDir.Path, s.To}] = s.File // and on from there
+				touches = true
+			}
+		}
+		if touches {
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
 // Place is one stop on a file's way.
 type Place struct {
 	Operation journal.Operation

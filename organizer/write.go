@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/zeebo/blake3"
 
 	"forg/journal"
+	"forg/rules"
 )
 
 // write makes the new file of a Write step under a hidden name, makes it durable and gives it its name. The version before
@@ -149,4 +154,116 @@ func (s *settler) decideWrite(step *journal.StepResult) journal.Outcome {
 		}
 	}
 	return outcome(journal.Lost, "%s is not what forg was to write: somebody else made or edited it, and it stays", step.ToPath())
+}
+
+// toWrite is a text that a rule writes into the file at path.
+type toWrite struct {
+	path  string
+	step  rules.Step
+	label uint16
+}
+
+// writing is what rules write into one file.
+type writing struct {
+	label     uint16
+	was, text string // what the file holds, and is to hold
+	old       *Ref   // the file as it is, if there is one
+}
+
+// maxWritten bounds the files that rules write to: each change keeps the version before.
+const maxWritten = 16 << 20
+
+// write plans a text for the file at path. The texts of a run for one file are one change of it. A text that stands in the
+// file already is not written again, so that running twice changes nothing.
+func (p *planner) write(path string, s rules.Step, label uint16) error {
+	w := p.writes[path]
+	if w == nil {
+		w = &writing{label: label}
+		m, err := lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case !isRegular(m.Mode):
+			return errors.New("it is not a regular file")
+		case m.Size > maxWritten:
+			return fmt.Errorf("it is larger than %d MB", maxWritten>>20)
+		default:
+			f, err := openPath(path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			text, err := io.ReadAll(io.LimitReader(f, maxWritten+1))
+			if err != nil {
+				return err
+			}
+			r := p.Tree.add(path, m, 0)
+			p.growKinds()
+			w.was, w.text, w.old = string(text), string(text), &r
+		}
+		p.writes[path] = w
+	}
+	switch {
+	case s.Mode == writeOverwrite:
+		w.text = s.Text
+	case strings.HasPrefix(w.text, s.Text) || strings.Contains(w.text, "\n"+s.Text):
+	case s.Mode == writePrepend:
+		w.text = s.Text + w.text
+	default:
+		w.text += s.Text
+	}
+	return nil
+}
+
+// planWrites turns what is to be written into actions: the version before goes to the trash, and the next takes its name.
+func (p *planner) planWrites() []Move {
+	for _, w := range p.writing {
+		if err := p.write(w.path, w.step, w.label); err != nil {
+			p.Problems = append(p.Problems, Problem{w.path, fmt.Errorf("write %s: %w", w.path, cause(err))})
+		}
+	}
+	p.writing = nil
+	var out []Move
+	for _, path := range slices.Sorted(maps.Keys(p.writes)) {
+		w := p.writes[path]
+		if w.text == w.was && w.old != nil {
+			continue
+		}
+		p.unit++
+		mode, text := writeOverwrite, w.text
+		if added, ok := strings.CutPrefix(w.text, w.was); ok && w.old != nil {
+			mode, text = writeAppend, added
+		} else if added, ok := strings.CutSuffix(w.text, w.was); ok && w.old != nil {
+			mode, text = writePrepend, added
+		}
+		change, err := writeMetaOf(mode, []byte(text), strings.NewReader(w.was))
+		if err != nil {
+			p.Problems = append(p.Problems, Problem{path, err})
+			continue
+		}
+		one := planned{dir: filepath.Dir(path), name: filepath.Base(path), action: journal.Write, label: w.label,
+			extra: &extra{mode: mode, meta: change, fresh: w.old == nil}}
+		var r Ref
+		if w.old == nil {
+			r = p.Tree.add(path, meta{Identity: journal.Identity{Size: int64(len(w.text)), Mode: modeRegular | 0o666}}, 0)
+			p.growKinds()
+		} else {
+			r = *w.old
+			if p.opt.Trash == nil {
+				p.Problems = append(p.Problems, Problem{path, fmt.Errorf("write %s: there is no trash for the version before", path)})
+				continue
+			}
+			away, err := p.toTrash(r)
+			if err != nil {
+				p.Problems = append(p.Problems, Problem{path, err})
+				continue
+			}
+			away.Unit = p.unit
+			out = append(out, away)
+		}
+		p.chained = true
+		out = append(out, p.move(r, p.unit, one))
+	}
+	return out
 }

@@ -112,14 +112,6 @@ func (k ActionKind) String() string {
 	return "nothing"
 }
 
-// ParseActionKind returns the kind of action that rules files call name.
-func ParseActionKind(name string) (ActionKind, bool) {
-	if a := actionNamed(name); a != nil {
-		return a.kind, true
-	}
-	return 0, false
-}
-
 // action reads one action. It returns nil if something is wrong with it.
 func (r *reader) action(n *yaml.Node) *Action {
 	if n = r.follow(n); n == nil {

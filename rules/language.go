@@ -146,7 +146,7 @@ func (t Targets) String() string {
 // An ActionKind is what an action does.
 type ActionKind uint8
 
-// The kinds of actions. ParseActionKind and ActionKind.String use the words of rules files.
+// The kinds of actions. ActionKind.String uses the words of rules files.
 const (
 	Move ActionKind = iota + 1
 	Copy

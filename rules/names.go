@@ -93,22 +93,6 @@ func device(s string) bool {
 	return false
 }
 
-// Portable returns to, a path with / between names, with every name in it such that FAT, NTFS and exFAT take it. A drive
-// letter at the start stays.
-func Portable(to string) string {
-	parts := strings.Split(to, "/")
-	for i, part := range parts {
-		if part == "" || i == 0 && drive(part+"/") {
-			continue
-		}
-		parts[i] = component(part, Builtin(), i == len(parts)-1, true)
-		if parts[i] == "" {
-			parts[i] = "_"
-		}
-	}
-	return strings.Join(parts, "/")
-}
-
 // drive reports whether path starts like C:/.
 func drive(path string) bool {
 	return len(path) >= 3 && path[1] == ':' && path[2] == '/' && ('a' <= path[0]|0x20 && path[0]|0x20 <= 'z')

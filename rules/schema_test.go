@@ -324,11 +324,11 @@ func TestReference(t *testing.T) {
 		}
 	}
 	for _, a := range actions {
-		if k, ok := ParseActionKind(a.name); !ok || k.String() != a.name || k == 0 {
+		if named := actionNamed(a.name); named == nil || named.kind.String() != a.name || named.kind == 0 {
 			t.Errorf("the action %s", a.name)
 		}
 	}
-	if _, ok := ParseActionKind("delete"); ok || ActionKind(99).String() != "nothing" {
+	if actionNamed("delete") != nil || ActionKind(99).String() != "nothing" {
 		t.Error("delete")
 	}
 }

@@ -32,19 +32,32 @@ type Format struct {
 // local disk. It has one connection.
 type DB struct {
 	*sql.DB
-	path string
+	path string // absolute
 }
 
 // Open opens the cache at path, creating it (mode 0600, folders 0700). One that is damaged, of another program, or of a
-// newer version is set aside with .old behind its name.
-func Open(path string, format Format) (*DB, error) {
+// newer version is set aside with .old behind its name. An error of ready, which is for what else is needed of an open
+// cache, is an error of Open. Errors name the cache.
+func Open(path string, format Format, ready func(*DB) error) (*DB, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
 	d, err := open(path, format)
 	if errors.Is(err, errOther) || isDamage(err) {
 		if err = setAside(path); err == nil {
 			d, err = open(path, format)
 		}
 	}
-	return d, err
+	if err == nil {
+		if err = ready(d); err != nil {
+			d.abandon(err)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open cache %s: %w", path, err)
+	}
+	return d, nil
 }
 
 var (
@@ -135,8 +148,28 @@ func setAside(path string) error {
 	return nil
 }
 
-// Abandon closes a cache of which err says that it cannot be used any more, and sets it aside if it is damaged.
-func (d *DB) Abandon(err error) {
+// Close closes the cache. Of a nil *DB it does nothing.
+func (d *DB) Close() error {
+	if d == nil {
+		return nil
+	}
+	if err := d.DB.Close(); err != nil {
+		return fmt.Errorf("close cache %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// After is what to go on with after err came of using the cache: d, unless err says that it cannot be used any more. Then d is
+// closed, set aside if it is damaged, and After returns nil. That another process is using the file passes.
+func (d *DB) After(err error) *DB {
+	if d == nil || err == nil || isBusy(err) {
+		return d
+	}
+	d.abandon(err)
+	return nil
+}
+
+func (d *DB) abandon(err error) {
 	d.DB.Close()
 	if isDamage(err) {
 		setAside(d.path) // if that fails, the next one to open it tries again
@@ -149,14 +182,32 @@ func isDamage(err error) bool {
 	return ok && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
 }
 
-// IsBusy reports whether an error says that another process is using the file.
-func IsBusy(err error) bool {
+// isBusy reports whether an error says that another process is using the file.
+func isBusy(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && (e.Code()&0xff == sqlite3.SQLITE_BUSY || e.Code()&0xff == sqlite3.SQLITE_LOCKED)
 }
 
-// InUse is how many bytes the content takes: pages of what was deleted are used again, but the file does not shrink.
-func InUse(tx *sql.Tx) (bytes int64, err error) {
+// Evict makes room once more than limit bytes are in use: it executes remove, which deletes some of what is needed least, until a
+// quarter of the room is free or nothing is left. Pages of what was deleted are used again; the file does not shrink.
+func Evict(tx *sql.Tx, limit int64, remove string) error {
+	for most := limit; ; most = limit / 4 * 3 {
+		bytes, err := inUse(tx)
+		if err != nil || bytes <= most {
+			return err
+		}
+		result, err := tx.Exec(remove)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+// inUse is how many bytes the content takes.
+func inUse(tx *sql.Tx) (bytes int64, err error) {
 	err = tx.QueryRow(`SELECT ((SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)) *
 		(SELECT page_size FROM pragma_page_size)`).Scan(&bytes)
 	return bytes, err

@@ -27,7 +27,7 @@ func TestNotAFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d, err := Open(path, Format{Application: 1, Version: 1, Schema: "CREATE TABLE t (a)"}); err == nil {
+		if d, err := Open(path, Format{Application: 1, Version: 1, Schema: "CREATE TABLE t (a)"}, func(*DB) error { return nil }); err == nil {
 			d.Close()
 			t.Errorf("%s: opened", name)
 		} else if !strings.Contains(err.Error(), "regular") {

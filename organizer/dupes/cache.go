@@ -6,8 +6,6 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,9 +19,8 @@ import (
 // Cache keeps what is known of contents from run to run, in one SQLite file that may be deleted at any time. It is safe for
 // concurrent use, by other processes as well: who finds it busy goes on without it. A nil *Cache works and keeps nothing.
 type Cache struct {
-	path string
-	now  func() time.Time
-	max  int64 // bytes of content
+	now func() time.Time
+	max int64 // bytes of content
 
 	mu   sync.Mutex
 	db   *cachedb.DB // nil once it has failed
@@ -55,18 +52,14 @@ var cacheFormat = cachedb.Format{Application: 0x666f7264 /* "ford" */, Version: 
 // OpenCache opens the cache at path, creating it (mode 0600, folders 0700). One that is damaged or was made by a newer forg
 // is set aside with .old behind its name. After an error one goes on with a nil *Cache.
 func OpenCache(path string) (*Cache, error) {
-	path, err := filepath.Abs(path)
+	c := &Cache{now: time.Now, max: cacheMax}
+	var err error
+	c.db, err = cachedb.Open(path, cacheFormat, func(db *cachedb.DB) (err error) {
+		c.seed, err = secret(db)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open cache: %w", err)
-	}
-	c := &Cache{path: path, now: time.Now, max: cacheMax}
-	if c.db, err = cachedb.Open(path, cacheFormat); err == nil {
-		if c.seed, err = secret(c.db); err != nil {
-			c.db.Abandon(err)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open cache %s: %w", path, err)
+		return nil, err
 	}
 	return c, nil
 }
@@ -104,24 +97,9 @@ func (c *Cache) Close() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.db == nil {
-		return nil
-	}
 	err := c.db.Close()
 	c.db = nil
-	if err != nil {
-		return fmt.Errorf("close cache %s: %w", c.path, err)
-	}
-	return nil
-}
-
-// failed notes that the file cannot be used any more, unless it is only busy.
-func (c *Cache) failed(err error) {
-	if err == nil || cachedb.IsBusy(err) || c.db == nil {
-		return
-	}
-	c.db.Abandon(err)
-	c.db = nil
+	return err
 }
 
 // record is what is known of a file.
@@ -216,7 +194,7 @@ func (f *finder) load() {
 			to++
 		}
 		if err := f.loadDevice(c.db, m.places[at:to]); err != nil {
-			c.failed(err)
+			c.db = c.db.After(err)
 			return
 		}
 		at = to
@@ -330,7 +308,7 @@ func (f *finder) save() {
 	m.saved = c.now()
 	if err := f.write(c); err != nil {
 		clear(m.stored) // the next one writes it all
-		c.failed(err)
+		c.db = c.db.After(err)
 	}
 }
 
@@ -427,21 +405,7 @@ func (f *finder) storable(k int32) bool {
 	return false
 }
 
-// evict deletes what was not seen for longest, until a quarter of the room is free.
+// evict deletes what was not seen for longest.
 func evict(tx *sql.Tx, limit int64) error {
-	max := limit
-	for {
-		bytes, err := cachedb.InUse(tx)
-		if err != nil || bytes <= max {
-			return err
-		}
-		max = limit / 4 * 3
-		result, err := tx.Exec(`DELETE FROM folders WHERE rowid IN (SELECT rowid FROM folders ORDER BY seen, rowid LIMIT 100)`)
-		if err != nil {
-			return err
-		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return err
-		}
-	}
+	return cachedb.Evict(tx, limit, `DELETE FROM folders WHERE rowid IN (SELECT rowid FROM folders ORDER BY seen, rowid LIMIT 100)`)
 }

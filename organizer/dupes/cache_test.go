@@ -165,7 +165,7 @@ func TestCacheDamaged(t *testing.T) {
 	}
 }
 
-// It may go while it is used, and another process may hold it for long.
+// It may go while it is used, and another process may hold it for long: whoever waited for that would wait for ever here.
 func TestCacheInUse(t *testing.T) {
 	root := pairs(t)
 	folders, files := scan(t, root)
@@ -178,12 +178,8 @@ func TestCacheInUse(t *testing.T) {
 	if _, err := other.db.Exec(`BEGIN EXCLUSIVE`); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
 	if f, _ := inspect(t, folders, files, Options{Cache: c, Hash: true}); !isRead(f) {
 		t.Error("read what nobody may read")
-	}
-	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("waited %v", took)
 	}
 	if _, err := other.db.Exec(`ROLLBACK`); err != nil {
 		t.Fatal(err)
@@ -228,7 +224,8 @@ func TestCacheInUse(t *testing.T) {
 func TestCacheBound(t *testing.T) {
 	root := pairs(t)
 	folders, files := scan(t, root)
-	c := openCache(t, filepath.Join(t.TempDir(), "c"))
+	path := filepath.Join(t.TempDir(), "c")
+	c := openCache(t, path)
 	find(t, folders, files, Options{Cache: c})
 	day := time.Now()
 	c.now = func() time.Time { return day }
@@ -257,7 +254,7 @@ func TestCacheBound(t *testing.T) {
 	if err := c.db.QueryRow(`SELECT min(ino), max(ino) FROM folders WHERE dev = 7`).Scan(&first, &last); err != nil || first == 0 || last != 499 {
 		t.Error(first, last, err)
 	}
-	if st, err := os.Stat(c.path); err != nil || st.Size() > c.max+1<<20 {
+	if st, err := os.Stat(path); err != nil || st.Size() > c.max+1<<20 {
 		t.Error(st.Size(), err)
 	}
 	if f, _ := inspect(t, folders, files, Options{Cache: c}); isRead(f) {

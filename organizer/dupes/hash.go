@@ -97,7 +97,7 @@ func (f *finder) loadHashes() map[[2]uint64][32]byte {
 	kept := map[[2]uint64][32]byte{}
 	rows, err := c.db.Query(`SELECT bucket, pairs FROM hashes`)
 	if err != nil {
-		c.failed(err)
+		c.db = c.db.After(err)
 		return nil
 	}
 	defer rows.Close()
@@ -125,7 +125,7 @@ func (f *finder) saveHashes(more map[uint64][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.db != nil && len(more) > 0 {
-		c.failed(writeHashes(c.db, more, f.seed))
+		c.db = c.db.After(writeHashes(c.db, more, f.seed))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -18,9 +17,8 @@ import (
 // nobody but its owner may read it. It is safe for concurrent use, by other processes as well: who finds it busy goes on
 // without it. A nil *Cache works and keeps nothing.
 type Cache struct {
-	path string
-	now  func() time.Time
-	max  int64 // bytes of content
+	now func() time.Time
+	max int64 // bytes of content
 
 	mu      sync.Mutex
 	db      *cachedb.DB // nil once it has failed
@@ -57,20 +55,15 @@ const (
 // OpenCache opens the cache at path, creating it (mode 0600, folders 0700). One that is damaged or was made by a newer forg
 // is set aside with .old behind its name. After an error, one goes on with a nil *Cache.
 func OpenCache(path string) (*Cache, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("open cache: %w", err)
-	}
-	c := &Cache{path: path, now: time.Now, max: cacheMax}
-	if c.db, err = cachedb.Open(path, cacheFormat); err == nil {
+	c := &Cache{now: time.Now, max: cacheMax}
+	var err error
+	c.db, err = cachedb.Open(path, cacheFormat, func(db *cachedb.DB) (err error) {
 		// Kept prepared, it takes half the time.
-		c.lookup, err = c.db.Prepare(`SELECT rowid, used, value FROM facts WHERE dev = ? AND ino = ? AND fact = ? AND size = ? AND mtime = ? AND ctime = ?`)
-		if err != nil {
-			c.db.Abandon(err)
-		}
-	}
+		c.lookup, err = db.Prepare(`SELECT rowid, used, value FROM facts WHERE dev = ? AND ino = ? AND fact = ? AND size = ? AND mtime = ? AND ctime = ?`)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open cache %s: %w", path, err)
+		return nil, err
 	}
 	return c, nil
 }
@@ -93,24 +86,16 @@ func (c *Cache) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flush()
-	var err error
-	if c.db != nil {
-		err = c.db.Close()
-		c.db = nil
-	}
-	if err != nil {
-		return fmt.Errorf("close cache %s: %w", c.path, err)
-	}
-	return nil
+	err := c.db.Close()
+	c.db = nil
+	return err
 }
 
-// failed notes that the file cannot be used any more, unless it is only busy.
+// failed notes an error of the file.
 func (c *Cache) failed(err error) {
-	if err == nil || cachedb.IsBusy(err) || c.db == nil {
-		return
+	if c.db = c.db.After(err); c.db == nil {
+		c.pending, c.used, c.bytes = nil, nil, 0
 	}
-	c.db.Abandon(err)
-	c.db, c.pending, c.used, c.bytes = nil, nil, nil, 0
 }
 
 func cacheKey(group string) string { return fmt.Sprintf("%s/%d", group, cacheReaders) }
@@ -203,27 +188,11 @@ func (c *Cache) write() error {
 			return err
 		}
 	}
-	if err := c.evict(tx); err != nil {
+	// What was not used for longest goes.
+	if err := cachedb.Evict(tx, c.max, `DELETE FROM facts WHERE rowid IN (SELECT rowid FROM facts ORDER BY used, rowid LIMIT 50)`); err != nil {
 		return err
 	}
 	return tx.Commit()
-}
-
-// evict deletes what was not used for longest, until a quarter of the room is free. Its pages are used again.
-func (c *Cache) evict(tx *sql.Tx) error {
-	for limit := c.max; ; limit = c.max / 4 * 3 {
-		bytes, err := cachedb.InUse(tx)
-		if err != nil || bytes <= limit {
-			return err
-		}
-		result, err := tx.Exec(`DELETE FROM facts WHERE rowid IN (SELECT rowid FROM facts ORDER BY used, rowid LIMIT 50)`)
-		if err != nil {
-			return err
-		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return err
-		}
-	}
 }
 
 const cacheError = "error"

@@ -235,7 +235,7 @@ func TestCacheSetAside(t *testing.T) {
 	closeCache(t, openCache(t, path))
 }
 
-// Another process may write for long; this one goes on.
+// Another process may write for long; this one goes on: were it to wait, it would wait for ever here.
 func TestCacheBusy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c")
 	c := openCache(t, path)
@@ -249,7 +249,6 @@ func TestCacheBusy(t *testing.T) {
 	if _, err := tx.Exec(`UPDATE facts SET used = 1`); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
 	c.put(idOf(2), "text", textAnswer("y"))
 	c.flush()
 	if _, ok := c.get(idOf(1), "text"); !ok {
@@ -258,9 +257,6 @@ func TestCacheBusy(t *testing.T) {
 	third, err := OpenCache(path)
 	if err == nil {
 		third.Close()
-	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("waited %v", took)
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 )
 
 var groups = []string{"exif", "image", "video", "audio", "text", "archive"}
@@ -184,7 +185,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-var small = Limits{Bytes: 8 << 20, Text: 1 << 20, Time: 5 * time.Second}
+// small has a time that nothing here takes on any machine: whoever meets it would go on for ever.
+var small = Limits{Bytes: 8 << 20, Text: 1 << 20, Time: 2 * time.Minute}
 
 func TestLimits(t *testing.T) {
 	long := strings.Repeat("word ", 1<<20)
@@ -235,14 +237,13 @@ func TestLimits(t *testing.T) {
 			start := time.Now()
 			var a answer
 			got := allocated(func() { a = ofContent(c.data, c.name, c.group, small) })
-			took := time.Since(start)
-			if c.want != nil && !errors.Is(a.err, c.want) {
+			if c.want != nil && !errors.Is(a.err, c.want) || errors.Is(a.err, errTime) {
 				t.Errorf("%v, want %v", a.err, c.want)
 			}
-			if got > 200<<20 || took > 2*small.Time {
-				t.Errorf("%d MiB allocated in %v", got>>20, took)
+			if got > 200<<20 {
+				t.Errorf("%d MiB allocated", got>>20)
 			}
-			t.Logf("%d bytes: %v, %d KiB allocated, %v", len(c.data), a.err, got>>10, took)
+			t.Logf("%d bytes: %v, %d KiB allocated, %v", len(c.data), a.err, got>>10, time.Since(start))
 		})
 	}
 }
@@ -258,16 +259,14 @@ func TestPanic(t *testing.T) {
 	if a := content(s, "a", "text"); !errors.Is(a.err, ErrDamaged) || a.facts != nil {
 		t.Error(a)
 	}
-	before := runtime.NumGoroutine()
+	before := goleak.IgnoreCurrent()
 	for _, s := range samples() {
 		for _, group := range groups {
 			ofContent(s.data, s.name, group, Limits{})
 			ofContent(s.data[:len(s.data)/2], s.name, group, Limits{})
 		}
 	}
-	if after := runtime.NumGoroutine(); after > before {
-		t.Errorf("%d goroutines more", after-before)
-	}
+	goleak.VerifyNone(t, before)
 }
 
 type panickingReader struct{}
@@ -304,13 +303,9 @@ func TestHostile(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			try := func(data []byte) {
 				for _, group := range groups {
-					start := time.Now()
 					a := ofContent(data, s.name, group, small)
-					if a.err != nil && a.facts != nil {
+					if a.err != nil && a.facts != nil || errors.Is(a.err, errTime) {
 						t.Errorf("%s: %v, %v", group, a.facts, a.err)
-					}
-					if took := time.Since(start); took > small.Time {
-						t.Errorf("%s took %v", group, took)
 					}
 				}
 			}
@@ -340,10 +335,9 @@ func fuzzGroup(f *testing.F, group string, match func(sample) bool) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte, name string) {
-		start := time.Now()
 		a := ofContent(data, name, group, small)
-		if took := time.Since(start); took > 2*small.Time || errors.Is(a.err, errTime) {
-			t.Fatalf("%v for %d bytes: %v", took, len(data), a.err)
+		if errors.Is(a.err, errTime) {
+			t.Fatalf("%d bytes: %v", len(data), a.err)
 		}
 		if text, ok := a.facts["text"].(string); ok && len(text) > small.Text {
 			t.Fatalf("%d bytes of text", len(text))
@@ -391,10 +385,8 @@ func FuzzPDFContent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content, cmap, dict string) {
 		data := pdfOf("<< /Pages 2 0 R >>", "<< /Kids [3 0 R] /Resources << /Font << /F1 5 0 R /F2 6 0 R >> /XObject << /X 8 0 R >> >> >>", "<< /Contents 4 0 R >>",
 			pdfStreamOf("", content), "<< /Subtype /Type1 >>", "<< /Subtype /Type0 /ToUnicode 7 0 R >>", pdfStreamOf("", cmap), pdfStreamOf("/Subtype /Form "+dict, content))
-		start := time.Now()
-		a := ofContent(data, "a.pdf", "text", small)
-		if took := time.Since(start); took > 2*small.Time || errors.Is(a.err, errTime) {
-			t.Fatalf("%v after %v", a.err, took)
+		if a := ofContent(data, "a.pdf", "text", small); errors.Is(a.err, errTime) {
+			t.Fatal(a.err)
 		}
 	})
 }

@@ -63,26 +63,9 @@ func newPDFCrypt(p *pdfFile) (*pdfCrypt, error) {
 	case version == 5 && (revision == 5 || revision == 6):
 		c.whole = true
 		encrypted, _ := p.object(d["UE"]).(string)
-		if len(user) < 48 || len(encrypted) < 32 {
-			return nil, errPDF
-		}
-		hash := func(salt string) []byte {
-			if revision == 5 {
-				sum := sha256.Sum256([]byte(salt))
-				return sum[:]
-			}
-			return pdfHash([]byte(salt))
-		}
-		if !bytes.Equal(hash(user[32:40]), []byte(user[:32])) {
-			return nil, ErrEncrypted
-		}
-		block, err := aes.NewCipher(hash(user[40:48]))
-		if err != nil {
-			return nil, err
-		}
-		c.key = make([]byte, 32)
-		cipher.NewCBCDecrypter(block, make([]byte, 16)).CryptBlocks(c.key, []byte(encrypted[:32]))
-		return c, nil
+		var err error
+		c.key, err = pdfLongKey(user, encrypted, revision)
+		return c, err
 	case version < 1 || version > 4 || bits < 40 || bits > 128 || len(owner) < 32 || len(user) < 32:
 		return nil, ErrUnsupported
 	}
@@ -108,18 +91,46 @@ func newPDFCrypt(p *pdfFile) (*pdfCrypt, error) {
 		}
 	}
 	c.key = key[:n]
-	// The key is right if it makes what the file keeps of the password.
+	return c, c.tryKey(user, id, revision)
+}
+
+// pdfLongKey is the key of 256 bits, which the file keeps encrypted, if it needs no password.
+func pdfLongKey(user, encrypted string, revision int) ([]byte, error) {
+	if len(user) < 48 || len(encrypted) < 32 {
+		return nil, errPDF
+	}
+	hash := func(salt string) []byte {
+		if revision == 5 {
+			sum := sha256.Sum256([]byte(salt))
+			return sum[:]
+		}
+		return pdfHash([]byte(salt))
+	}
+	if !bytes.Equal(hash(user[32:40]), []byte(user[:32])) {
+		return nil, ErrEncrypted
+	}
+	block, err := aes.NewCipher(hash(user[40:48]))
+	if err != nil {
+		return nil, err
+	}
+	key := make([]byte, 32)
+	cipher.NewCBCDecrypter(block, make([]byte, 16)).CryptBlocks(key, []byte(encrypted[:32]))
+	return key, nil
+}
+
+// tryKey makes sure that the key makes what the file keeps of the password.
+func (c *pdfCrypt) tryKey(user, id string, revision int) error {
 	check := make([]byte, 32)
 	if revision == 2 {
 		crypt, err := rc4.NewCipher(c.key)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		crypt.XORKeyStream(check, pdfPadding)
 		if string(check) != user[:32] {
-			return nil, ErrEncrypted
+			return ErrEncrypted
 		}
-		return c, nil
+		return nil
 	}
 	sum := md5.Sum(append(bytes.Clone(pdfPadding), id...))
 	check = sum[:]
@@ -130,14 +141,14 @@ func newPDFCrypt(p *pdfFile) (*pdfCrypt, error) {
 		}
 		crypt, err := rc4.NewCipher(turned)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		crypt.XORKeyStream(check, check)
 	}
 	if string(check) != user[:16] {
-		return nil, ErrEncrypted
+		return ErrEncrypted
 	}
-	return c, nil
+	return nil
 }
 
 // pdfHash is algorithm 2.B, with an empty password.

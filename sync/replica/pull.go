@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,8 +73,8 @@ func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (Pulled,
 	}
 	err = r.try(ctx, &patience, nil, func() error {
 		_, err := s.Ack(ctx, device, cursor)
-		if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeNotFound {
-			return nil // a device that has never pushed has no place where its cursor could be kept, and needs none
+		if p, ok := errors.AsType[*api.Problem](err); ok && (p.Code == api.CodeNotFound || p.Code == api.CodeForbidden) {
+			return nil // a device that never pushes has no place where its cursor could be kept, and needs none
 		}
 		return err
 	})
@@ -204,6 +205,53 @@ func (r *Replica) pullOnce(ctx context.Context, s Server, device uuid.UUID, curs
 // errLocal marks errors of this machine, which asking the server again does not mend.
 var errLocal = errors.New("write what was pulled")
 
+// inserter adds rows to entries, many with one statement: most of what a row costs is the way to SQLite and back.
+type inserter struct {
+	tx   *sql.Tx
+	full *sql.Stmt
+	args []any
+}
+
+const (
+	entryColumns = 12
+	rowsAtOnce   = 40
+)
+
+func insertRows(n int) string {
+	row := "(" + strings.Repeat("?, ", entryColumns-1) + "?)"
+	return "INSERT INTO entries (n, log, seq, op, kind, schema, at, key_id, id, sha, codec, body) VALUES " + strings.Repeat(row+", ", n-1) + row + " ON CONFLICT (n) DO NOTHING"
+}
+
+func (i *inserter) add(ctx context.Context, row ...any) (err error) {
+	if i.args = append(i.args, row...); len(i.args) < rowsAtOnce*entryColumns {
+		return nil
+	}
+	if i.full == nil {
+		if i.full, err = i.tx.PrepareContext(ctx, insertRows(rowsAtOnce)); err != nil {
+			return err
+		}
+	}
+	_, err = i.full.ExecContext(ctx, i.args...)
+	i.args = i.args[:0]
+	return err
+}
+
+// flush writes what was added and not written yet.
+func (i *inserter) flush(ctx context.Context) error {
+	if len(i.args) == 0 {
+		return nil
+	}
+	_, err := i.tx.ExecContext(ctx, insertRows(len(i.args)/entryColumns), i.args...)
+	i.args = i.args[:0]
+	return err
+}
+
+func (i *inserter) close() {
+	if i.full != nil {
+		i.full.Close()
+	}
+}
+
 // log is another device's log as far as it was pulled.
 type log struct {
 	n             int64
@@ -219,13 +267,11 @@ func (r *Replica) store(ctx context.Context, device uuid.UUID, batch []api.PullE
 	type key struct{ device, epoch uuid.UUID }
 	logs := map[key]*log{}
 	var trouble []string
+	// The driver watches a context that can end with every row, which costs as much as the row. A batch is short.
+	ctx = context.WithoutCancel(ctx)
 	err = r.tx(ctx, func(tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, `INSERT INTO entries (n, log, seq, op, kind, schema, at, key_id, id, sha, codec, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (n) DO NOTHING`)
-		if err != nil {
-			return err
-		}
-		defer insert.Close()
+		into := &inserter{tx: tx}
+		defer into.close()
 		for i := range batch {
 			e := &batch[i]
 			if e.DeviceID == device {
@@ -241,10 +287,13 @@ func (r *Replica) store(ctx context.Context, device uuid.UUID, batch []api.PullE
 			if say := l.extend(e); say != "" {
 				trouble = append(trouble, say)
 			}
-			if err := r.put(ctx, tx, insert, l, e); err != nil {
+			if err := r.put(ctx, into, l, e); err != nil {
 				return err
 			}
 			n++
+		}
+		if err := into.flush(ctx); err != nil {
+			return err
 		}
 		for _, l := range logs {
 			if !l.changed {
@@ -296,7 +345,7 @@ func (l *log) extend(e *api.PullEntry) (trouble string) {
 }
 
 // put writes one entry, opened if it can be, and carries out what it asks to erase.
-func (r *Replica) put(ctx context.Context, tx *sql.Tx, insert *sql.Stmt, l *log, e *api.PullEntry) error {
+func (r *Replica) put(ctx context.Context, into *inserter, l *log, e *api.PullEntry) error {
 	entry := e.Entry
 	key, distrusted := entry.SealedBy(), false
 	switch {
@@ -304,7 +353,7 @@ func (r *Replica) put(ctx context.Context, tx *sql.Tx, insert *sql.Stmt, l *log,
 		l.sealed = true
 	case l.sealed && !entry.Redacted: // a device that has begun to seal goes on with it
 		distrusted, entry.Body, entry.Codec, entry.Redacted = true, nil, api.CodecPlain, true
-		if err := addTrouble(ctx, tx, []string{fmt.Sprintf("entry %d of device %s is not sealed, as those before it are: it is not believed", e.Seq, e.DeviceID)}); err != nil {
+		if err := addTrouble(ctx, into.tx, []string{fmt.Sprintf("entry %d of device %s is not sealed, as those before it are: it is not believed", e.Seq, e.DeviceID)}); err != nil {
 			return err
 		}
 	}
@@ -313,7 +362,7 @@ func (r *Replica) put(ctx context.Context, tx *sql.Tx, insert *sql.Stmt, l *log,
 			entry, key = open, open.SealedBy()
 		} else if !errors.Is(err, ErrNoKey) {
 			distrusted = true
-			if err := addTrouble(ctx, tx, []string{fmt.Sprintf("entry %d of device %s cannot be opened: %v", e.Seq, e.DeviceID, err)}); err != nil {
+			if err := addTrouble(ctx, into.tx, []string{fmt.Sprintf("entry %d of device %s cannot be opened: %v", e.Seq, e.DeviceID, err)}); err != nil {
 				return err
 			}
 		}
@@ -331,18 +380,21 @@ func (r *Replica) put(ctx context.Context, tx *sql.Tx, insert *sql.Stmt, l *log,
 			body = []byte{}
 		}
 	}
-	if _, err := insert.ExecContext(ctx, e.ServerSeq, l.n, e.Seq, op, entry.Kind, entry.Schema, entry.TSClient, key, id, sha, entry.Codec, body); err != nil {
+	if err := into.add(ctx, e.ServerSeq, l.n, e.Seq, op, entry.Kind, entry.Schema, entry.TSClient, key, id, sha, entry.Codec, body); err != nil {
 		return err
 	}
 	if entry.Kind == api.KindRedact && op != nil && !distrusted {
-		_, err := tx.ExecContext(ctx, `UPDATE entries SET body = NULL WHERE op = ? AND n < ? AND kind <> 'redact'
+		if err := into.flush(ctx); err != nil {
+			return err
+		}
+		_, err := into.tx.ExecContext(ctx, `UPDATE entries SET body = NULL WHERE op = ? AND n < ? AND kind <> 'redact'
 			AND log IN (SELECT n FROM logs WHERE device = ?)`, op, e.ServerSeq, l.device[:])
 		return err
 	}
 	if entry.Kind == api.KindRenamed {
 		if b, err := entry.Decode(); err == nil {
 			if d, ok := b.(*api.DeviceRenamed); ok {
-				return putDevice(ctx, tx, api.Device{ID: e.DeviceID, Name: d.Name})
+				return putDevice(ctx, into.tx, api.Device{ID: e.DeviceID, Name: d.Name})
 			}
 		}
 	}

@@ -103,7 +103,7 @@ type Operation struct {
 	log        int64 // that tells of it: a log that was sent once more counts, not the one before
 }
 
-const told = "kind IN ('op.started', 'op.finished', 'rollback.result', 'redact')"
+const aboutOperations = "kind IN ('op.started', 'op.finished', 'rollback.result', 'redact')"
 
 // row is an entry as it is kept.
 type row struct {
@@ -153,7 +153,7 @@ func (r *Replica) Operations(ctx context.Context, device uuid.UUID) iter.Seq2[Op
 			yield(Operation{}, err)
 			return
 		}
-		rows, err := r.db.QueryContext(ctx, "SELECT "+rowColumns+" FROM entries WHERE "+told+" ORDER BY n DESC")
+		rows, err := r.db.QueryContext(ctx, "SELECT "+rowColumns+" FROM entries WHERE "+aboutOperations+" ORDER BY n DESC")
 		if err != nil {
 			yield(Operation{}, err)
 			return
@@ -265,14 +265,8 @@ type Move struct {
 // oldest first, and the files in the order of their last moves. takes tells of an action whether what it places at To is no
 // longer at From; places, whether it places anything.
 func (r *Replica) Where(ctx context.Context, match func(path, name string) bool, takes, places func(action string) bool) ([][]Move, error) {
-	ops := map[uuid.UUID]Operation{}
-	for o, err := range r.Operations(ctx, uuid.Nil) {
-		if err != nil {
-			return nil, err
-		}
-		ops[o.ID] = o
-	}
-	outs, err := r.outcomes(ctx, ops)
+	ops := map[uuid.UUID]*told{} // looked up when one of their files matches: most do not
+	devices, err := r.devicesOfLogs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -293,17 +287,12 @@ func (r *Replica) Where(ctx context.Context, match func(path, name string) bool,
 		if err := scanRow(rows, &x); err != nil {
 			return nil, err
 		}
-		o, ok := ops[x.entry.OpID]
-		if !ok || o.log != x.log {
-			continue
-		}
-		device := o.Device
 		body, err := x.entry.Decode()
 		if err != nil {
 			return nil, err
 		}
 		files, _ := body.(api.Files)
-		out := outs[x.entry.OpID]
+		device := devices[x.log]
 		for i := range files {
 			f := &files[i]
 			if !places(f.Action) {
@@ -314,15 +303,21 @@ func (r *Replica) Where(ctx context.Context, match func(path, name string) bool,
 			if !known && !match(from, base(from)) && !match(to, base(to)) {
 				continue
 			}
-			if out != nil {
-				out.Apply(f, o.Status)
-			} else if f.Status == api.FilePlanned && o.Status.Finished() {
-				f.Status = api.FileDone
+			o := ops[x.entry.OpID]
+			if o == nil {
+				if o, err = r.tell(ctx, x.entry.OpID, device); err != nil {
+					return nil, err
+				}
+				ops[x.entry.OpID] = o
 			}
+			if o.log != x.log { // it was sent once more since
+				break
+			}
+			o.outcomes.Apply(f, o.Status)
 			if f.Status != api.FileDone {
 				continue
 			}
-			m := Move{Operation: o, From: from, To: to, Action: f.Action, Size: f.Size}
+			m := Move{Operation: o.Operation, From: from, To: to, Action: f.Action, Size: f.Size}
 			if known && takes(f.Action) {
 				delete(at, place{device, from})
 				ways[n] = append(ways[n], m)
@@ -349,14 +344,23 @@ func (r *Replica) Where(ctx context.Context, match func(path, name string) bool,
 	return sorted, nil
 }
 
-func (r *Replica) outcomes(ctx context.Context, ops map[uuid.UUID]Operation) (map[uuid.UUID]*api.OutcomeSet, error) {
-	rows, err := r.db.QueryContext(ctx, "SELECT "+rowColumns+" FROM entries WHERE kind = 'outcomes' AND body IS NOT NULL AND key_id = '' ORDER BY n")
+// told is an operation of another device with what became of its files.
+type told struct {
+	Operation
+	outcomes api.OutcomeSet
+}
+
+// tell reads what the newest log that has the operation says of it; what was undone since is not looked for.
+func (r *Replica) tell(ctx context.Context, id, device uuid.UUID) (*told, error) {
+	rows, err := r.db.QueryContext(ctx, "SELECT "+rowColumns+` FROM entries WHERE op = ? AND kind <> 'files' AND log IN (SELECT n FROM logs WHERE device = ?)
+		ORDER BY n DESC`, id[:], device[:])
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	all := map[uuid.UUID]*api.OutcomeSet{}
-	for rows.Next() {
+	t := &told{Operation: Operation{ID: id, Device: device, Status: api.OpRunning}}
+	var outs []*api.Outcomes
+	for rows.Next() && !t.started {
 		var x row
 		if err := scanRow(rows, &x); err != nil {
 			return nil, err
@@ -365,14 +369,18 @@ func (r *Replica) outcomes(ctx context.Context, ops map[uuid.UUID]Operation) (ma
 		if err != nil {
 			return nil, err
 		}
-		if o, ok := body.(*api.Outcomes); ok && ops[x.entry.OpID].log == x.log {
-			if all[x.entry.OpID] == nil {
-				all[x.entry.OpID] = &api.OutcomeSet{}
-			}
-			all[x.entry.OpID].Add(o.Outcomes)
+		t.add(&x, body)
+		if o, ok := body.(*api.Outcomes); ok {
+			outs = append(outs, o)
+		}
+		if x.entry.Kind == api.KindStarted {
+			t.started, t.log = true, x.log
 		}
 	}
-	return all, rows.Err()
+	for _, o := range slices.Backward(outs) {
+		t.outcomes.Add(o.Outcomes)
+	}
+	return t, rows.Err()
 }
 
 func exact(s string, b []byte) string {

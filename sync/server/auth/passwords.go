@@ -85,6 +85,17 @@ type Passwords struct {
 	waiting atomic.Int64
 	usual   atomic.Int64 // nanoseconds that a hash has taken lately
 	dummy   string       // a hash that no password has
+	ran     func(kdf)    // is told of every function that takes time by design; nil but in tests
+}
+
+// kdf is one run of a function that takes time by design, with everything that decides how much.
+type kdf struct {
+	method         Method
+	cost           int    // of bcrypt
+	memory, passes uint32 // of Argon2id; KiB
+	lanes          uint8
+	salt, key      int // bytes
+	input          int // bytes of the password
 }
 
 // NewPasswords makes a pool.
@@ -175,7 +186,7 @@ func (p *Passwords) Verify(ctx context.Context, hash, password string) (ok bool,
 		against = p.dummy
 	}
 	err = p.work(ctx, func() error {
-		same, err := verify(against, password)
+		same, err := p.verify(against, password)
 		if err != nil || !same || hash == "" {
 			return err
 		}
@@ -244,12 +255,25 @@ func (p *Passwords) busy() error {
 
 func (p *Passwords) hash(password string) (string, error) {
 	if p.opt.Method == Bcrypt {
+		p.note(kdf{method: Bcrypt, cost: p.opt.Cost, input: len(password)})
 		b, err := bcrypt.GenerateFromPassword([]byte(password), p.opt.Cost)
 		return string(b), err
 	}
 	salt := make([]byte, argonSalt)
 	rand.Read(salt) // never fails
-	return argonText(salt, argon2.IDKey([]byte(password), salt, argonPasses, argonMemory, argonLanes, argonKey)), nil
+	return argonText(salt, p.argon(password, argonHash{memory: argonMemory, passes: argonPasses, lanes: argonLanes, salt: salt}, argonKey)), nil
+}
+
+func (p *Passwords) note(k kdf) {
+	if p.ran != nil {
+		p.ran(k)
+	}
+}
+
+// argon is the key of a password by the parameters of a.
+func (p *Passwords) argon(password string, a argonHash, bytes int) []byte {
+	p.note(kdf{method: Argon2id, memory: a.memory, passes: a.passes, lanes: a.lanes, salt: len(a.salt), key: bytes, input: len(password)})
+	return argon2.IDKey([]byte(password), a.salt, a.passes, a.memory, a.lanes, uint32(bytes))
 }
 
 func argonText(salt, key []byte) string {
@@ -281,7 +305,7 @@ func (p *Passwords) current(hash string) bool {
 }
 
 // verify compares by whatever method hash was made.
-func verify(hash, password string) (bool, error) {
+func (p *Passwords) verify(hash, password string) (bool, error) {
 	if strings.HasPrefix(hash, "$argon2id$") {
 		a, err := parseArgon(hash)
 		if err != nil {
@@ -290,7 +314,7 @@ func verify(hash, password string) (bool, error) {
 		if len(password) > MaxPassword {
 			password = "" // never right, and takes as long
 		}
-		key := argon2.IDKey([]byte(password), a.salt, a.passes, a.memory, a.lanes, uint32(len(a.key)))
+		key := p.argon(password, a, len(a.key))
 		return subtle.ConstantTimeCompare(key, a.key) == 1 && password != "", nil
 	}
 	cost, err := bcrypt.Cost([]byte(hash))
@@ -301,6 +325,7 @@ func verify(hash, password string) (bool, error) {
 	if long { // its first 72 bytes may be right; the whole never is, and that takes as long to say
 		password = password[:maxBcrypt]
 	}
+	p.note(kdf{method: Bcrypt, cost: cost, input: len(password)})
 	switch err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)); {
 	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
 		return false, nil

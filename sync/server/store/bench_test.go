@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 // Benchmarks are on databases that write to disk as in production.

@@ -18,8 +18,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 // verifyLogs checks that of every log what was acknowledged is there, once, and that the chain fits.
@@ -132,8 +132,10 @@ func TestPostgresStopped(t *testing.T) {
 	}
 	for range stops {
 		before := pushes.Load()
-		for pushes.Load() < before+20 {
-			time.Sleep(time.Millisecond)
+		for deadline := time.Now().Add(3 * time.Minute); pushes.Load() < before+20; time.Sleep(time.Millisecond) {
+			if t.Failed() || time.Now().After(deadline) {
+				t.Fatal("the devices get no further")
+			}
 		}
 		time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 		c.Stop()

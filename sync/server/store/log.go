@@ -167,19 +167,14 @@ const (
 )
 
 // Pull hands out entries in the order of the server. It reads pages of at most 500 entries and 4 MiB, and holds no
-// connection while each works: a slow puller costs nobody anything. next is the cursor to go on from, head the newest
-// entry there is. ErrCursorExpired; an error of each ends it.
+// connection while each works: a slow puller costs nobody anything. What was removed with age comes without its body, as
+// what was redacted does. next is the cursor to go on from, head the newest entry there is. ErrCursorExpired: there never
+// was such an entry, so this is not the database that the puller knows; an error of each ends it.
 func (s *Store) Pull(ctx context.Context, user uuid.UUID, p PullFrom, each func(*api.PullEntry) error) (next, head int64, err error) {
-	return s.pull(ctx, user, p, false, each)
-}
-
-func (s *Store) pull(ctx context.Context, user uuid.UUID, p PullFrom, removedToo bool, each func(*api.PullEntry) error) (next, head int64, err error) {
-	var removed int64
-	if err := s.view(ctx, scope{user: user}, "select head, removed from heads where user_id = $1", []any{user}, &head, &removed); err != nil {
+	if err := s.view(ctx, scope{user: user}, "select head from heads where user_id = $1", []any{user}, &head); err != nil {
 		return 0, 0, fmt.Errorf("pull: %w", err)
 	}
-	// Who begins at 0 has nothing to lose: they get what is left.
-	if p.After > head || p.After > 0 && p.After < removed && !removedToo {
+	if p.After > head {
 		return 0, head, fmt.Errorf("pull: %w", ErrCursorExpired)
 	}
 	next = p.After

@@ -35,7 +35,7 @@ var (
 	ErrRootTaken     = errors.New("the folder is registered already")
 	ErrEpochRetired  = errors.New("the device has begun a newer epoch")
 	ErrQuota         = errors.New("the quota is used up")
-	ErrCursorExpired = errors.New("the cursor points to history that was removed")
+	ErrCursorExpired = errors.New("the cursor points to history that is not there")
 	ErrKeyReused     = errors.New("the idempotency key was used for another request")
 	ErrRevoked       = errors.New("the device was revoked")
 	ErrFinal         = errors.New("it has reached its final state")

@@ -12,9 +12,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
+	"go.uber.org/goleak"
 
-	"forg/internal/pgtest"
 	"forg/sync/api"
+	"forg/sync/server/pgtest"
 )
 
 func TestMain(m *testing.M) {
@@ -22,7 +23,12 @@ func TestMain(m *testing.M) {
 		pusher(path)
 		return
 	}
-	os.Exit(pgtest.Main(m))
+	code := pgtest.Main(m)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "goroutines that nobody ended:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // clock is a clock that the test sets.

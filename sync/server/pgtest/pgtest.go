@@ -150,6 +150,20 @@ func (c *Cluster) URL(user, db string) string {
 	return "postgres://" + user + "@/" + db + "?host=" + url.QueryEscape(c.dir)
 }
 
+// Run runs one of PostgreSQL's own programs (pg_dump, psql, ...) as user, and returns what it prints. An error has what it
+// said to standard error.
+func (c *Cluster) Run(user, program string, args ...string) ([]byte, error) {
+	cmd := exec.Command(filepath.Join(c.bin, program), args...)
+	cmd.Env = append(os.Environ(), "PGHOST="+c.dir, "PGUSER="+user)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s", program, err, errs.String())
+	}
+	return out, err
+}
+
 // Exec runs a statement as superuser.
 func (c *Cluster) Exec(query string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
