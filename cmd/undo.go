@@ -83,7 +83,7 @@ func (a *app) target(ctx context.Context, j *journal.Journal, refs []string, und
 			return o, errNothing
 		}
 	default:
-		o, err = findOperation(ctx, j, refs[0])
+		o, err = a.findOperation(ctx, j, refs[0])
 	}
 	if err != nil {
 		return o, err
@@ -100,14 +100,6 @@ func (a *app) target(ctx context.Context, j *journal.Journal, refs []string, und
 		return o, fmt.Errorf("operation %d was pruned from the history: what it did is no longer known", o.ID)
 	}
 	return o, nil
-}
-
-func findOperation(ctx context.Context, j *journal.Journal, ref string) (journal.Operation, error) {
-	o, err := j.Operation(ctx, ref)
-	if errors.Is(err, journal.ErrNone) {
-		err = fmt.Errorf("%w in %s; \"forg history\" lists them", err, j.Path())
-	}
-	return o, err
 }
 
 var errNothing = errors.New("nothing")

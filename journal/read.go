@@ -394,7 +394,7 @@ func (j *Journal) checkChain(ctx context.Context, say func(string, ...any)) erro
 			seq = s
 			continue
 		}
-		if body != nil || kind == evPruned {
+		if body != nil || kind == evPruned || kind == evRecalled {
 			if h := eventHash(s, uuid.UUID(id), uuid.UUID(op), kind, at, body); h != [32]byte(sha) {
 				say("event %d of epoch %d is not what was written", s, ep)
 			}

@@ -21,6 +21,7 @@ const (
 	evFolders  = "op.folders"  // when folders were last changed
 	evFinished = "op.finished"
 	evPruned   = "op.pruned"
+	evRecalled = "op.forgotten" // is to be erased wherever the log was carried to; this journal keeps it
 )
 
 // Status of an operation.
@@ -300,6 +301,51 @@ func (j *Journal) Prune(ctx context.Context, before time.Time, dryRun bool) (int
 				return n, fmt.Errorf("prune journal %s: %w", j.path, err)
 			}
 		}
+	}
+	return n, nil
+}
+
+// Recall asks whoever the log was carried to that they erase operations; this journal keeps them, and they can be undone as
+// before. An operation and those that undid or redid it name the same files and go together. all means every operation that was not recalled yet.
+// It returns how many were recalled now.
+func (j *Journal) Recall(ctx context.Context, ops []Operation, all bool) (int, error) {
+	n := 0
+	err := j.append(ctx, func(a *appender) error {
+		ids := map[int64]bool{}
+		for _, o := range ops {
+			ids[o.ID] = true
+			if o.Undoes != 0 {
+				ids[o.Undoes] = true
+			}
+		}
+		rows, err := a.tx.QueryContext(ctx, "SELECT id, uuid, undoes FROM operations WHERE uuid NOT IN (SELECT op FROM events WHERE kind = ?) ORDER BY id", evRecalled)
+		if err != nil {
+			return err
+		}
+		var chosen []uuid.UUID
+		for rows.Next() {
+			var id, undoes int64
+			var b []byte
+			if err := rows.Scan(&id, &b, &undoes); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			if all || ids[id] || ids[undoes] {
+				chosen = append(chosen, uuid.UUID(b))
+			}
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+		for _, op := range chosen {
+			if err := a.add(ctx, op, evRecalled, nil); err != nil {
+				return err
+			}
+		}
+		n = len(chosen)
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("journal %s: recall operations: %w", j.path, err)
 	}
 	return n, nil
 }

@@ -89,10 +89,17 @@ func (s *Store) DeviceByID(ctx context.Context, user, id uuid.UUID) (Device, err
 	return d, nil
 }
 
-// RenameDevice gives it another name. ErrNotFound.
+// RenameDevice gives it another name; the one before is not kept, in its sessions neither. ErrNotFound.
 func (s *Store) RenameDevice(ctx context.Context, user, id uuid.UUID, name string) (Device, error) {
-	if err := s.change(ctx, "rename device", user, "update devices set name = $3 where user_id = $1 and id = $2", id, name); err != nil {
-		return Device{}, err
+	err := s.as(ctx, user, func(t tx) error {
+		if err := changed(t.exec(ctx, "update devices set name = $3 where user_id = $1 and id = $2", user, id, name)); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, "update sessions set agent = $3 where user_id = $1 and device_id = $2", user, id, name)
+		return err
+	})
+	if err != nil {
+		return Device{}, fmt.Errorf("rename device: %w", err)
 	}
 	return s.DeviceByID(ctx, user, id)
 }
