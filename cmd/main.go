@@ -199,6 +199,7 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	c.SetVersionTemplate("forg {{.Version}}\n")
+	c.SetHelpFunc(a.printHelp)
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w%s\nSee '%s --help'", err, flagHint(c, err), c.CommandPath())
 	})
