@@ -119,7 +119,8 @@ var policy = map[string]struct {
 	},
 
 	"forg/sync/server": {
-		forg: []string{"forg/journal", "forg/organizer", "forg/rules", "forg/sync/api", "forg/sync/server/auth", "forg/sync/server/store"},
+		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/metadata", "forg/rules", "forg/sync/api", "forg/sync/feed",
+			"forg/sync/server/auth", "forg/sync/server/store"},
 		outside: []string{
 			"github.com/danielgtaylor/huma/v2", "github.com/coder/websocket", "github.com/rs/cors", // HTTP
 			"github.com/klauspost/compress", // bodies

@@ -441,17 +441,7 @@ func (o *organizing) scanOptions(root string, opt organizer.Options) organizer.S
 		so.Destination = organizer.Destination(o.set, opt.By)
 		return so
 	}
-	so.Changed = asksForDuplicates(opt)
-	so.Recursive = true // as far as a rule looks
-	leave := map[string]bool{}
-	for _, dir := range opt.Rules.Inside(filepath.ToSlash(root), filepath.ToSlash(o.into)) {
-		leave[filepath.FromSlash(dir)] = true
-	}
-	so.Leave = func(path string) bool { return leave[path] }
-	so.Enter = func(path string) bool {
-		scope := opt.Rules.Scope(filepath.ToSlash(root), filepath.ToSlash(path), f.recursive)
-		return !slices.Contains(o.roots, path) && (!scope.Empty() || scope.Below())
-	}
+	so.ByRules(opt.Rules, root, o.roots)
 	return so
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +24,18 @@ import (
 	"forg/sync/server/store"
 )
 
+// printList prints what there is of something: a row of words each, or with --json all of it under its name.
+func (a *app) printList(name string, rows [][]string, all []map[string]any) error {
+	if a.json {
+		return a.printJSON(map[string]any{name: all})
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
 // tiers are what a user can have subscribed to.
 var tiers = []string{string(api.TierFree), string(api.TierPro), string(api.TierEnterprise)}
 
@@ -36,8 +49,9 @@ func userJSON(u store.User) map[string]any {
 		"operations_this_month": u.OperationsThisMonth, "storage_bytes_managed": u.StorageBytesManaged, "created_at": u.CreatedAt, "last_login_at": last}
 }
 
-// userCommand is a command of the operator about one user.
-func (a *app) userCommand(use, short, long, example string, more int, do func(ctx context.Context, st *store.Store, u store.User, words []string) (string, error)) *cobra.Command {
+// userCommand is a command of the operator about one user, and as many words more.
+func (a *app) userCommand(use, short, long, example string, more int,
+	do func(ctx context.Context, st *store.Store, u store.User, words []string) (string, error)) *cobra.Command {
 	var f serveStore
 	c := &cobra.Command{
 		Use: use, Short: short, Long: help(long, exitUsageText), Example: example, Args: args(cobra.ExactArgs(1 + more)),
@@ -51,7 +65,8 @@ func (a *app) userCommand(use, short, long, example string, more int, do func(ct
 				if err != nil {
 					return err
 				}
-				if err := st.Audit(c.Context(), store.AuditEvent{UserID: u.ID, Actor: "operator", Action: "operator." + c.Name(), Target: u.ID.String()}); err != nil && !errors.Is(err, store.ErrNotFound) {
+				done := store.AuditEvent{UserID: u.ID, Actor: "operator", Action: "operator." + c.Name(), Target: u.ID.String()}
+				if err := st.Audit(c.Context(), done); err != nil && !errors.Is(err, store.ErrNotFound) {
 					return err
 				}
 				if a.json {
@@ -102,7 +117,8 @@ func (a *app) serveUsersCmd() *cobra.Command {
 				}
 				return fmt.Sprintf("%s is %s now.", show(u.Email), words[0]), st.SetTier(ctx, u.ID, words[0], "active", time.Time{})
 			}),
-		a.userCommand("set-password EMAIL", "Give a user another password", "Reads the new password from the terminal or from standard input. All sessions of the user end.",
+		a.userCommand("set-password EMAIL", "Give a user another password",
+			"Reads the new password from the terminal or from standard input. All sessions of the user end.",
 			"  forg serve users set-password ana@example.org", 0, func(ctx context.Context, st *store.Store, u store.User, _ []string) (string, error) {
 				hash, err := a.newPassword(ctx, u.Email)
 				if err != nil {
@@ -110,7 +126,8 @@ func (a *app) serveUsersCmd() *cobra.Command {
 				}
 				return fmt.Sprintf("%s has a new password.", show(u.Email)), st.SetPassword(ctx, u.ID, hash, uuid.Nil)
 			}),
-		a.userCommand("delete EMAIL", "Erase a user", "Erases the account and all that is kept of it. Files of storage locations stay where they are. There is no way back.",
+		a.userCommand("delete EMAIL", "Erase a user",
+			"Erases the account and all that is kept of it. Files of storage locations stay where they are. There is no way back.",
 			"  forg serve users delete ana@example.org", 0, func(ctx context.Context, st *store.Store, u store.User, _ []string) (string, error) {
 				return fmt.Sprintf("%s is erased.", show(u.Email)), st.DeleteUser(ctx, u.ID)
 			}),
@@ -180,34 +197,39 @@ func (a *app) usersListCmd() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withStore(c.Context(), &f, func(st *store.Store, _ server.Config) error {
 				users := []map[string]any{}
-				w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-				for p := (store.Page{Limit: 500}); ; {
-					all, next, err := st.Users(c.Context(), p)
-					if err != nil {
-						return err
+				var rows [][]string
+				err := eachUser(c.Context(), st, func(u store.User) {
+					state := "active"
+					if !u.Active {
+						state = "disabled"
 					}
-					for _, u := range all {
-						state := "active"
-						if !u.Active {
-							state = "disabled"
-						}
-						if users = append(users, userJSON(u)); !a.json {
-							fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", show(u.Email), u.Tier, state, cmp.Or(show(u.FullName), "-"))
-						}
-					}
-					if p.Cursor = next; next == "" {
-						break
-					}
+					users = append(users, userJSON(u))
+					rows = append(rows, []string{show(u.Email), u.Tier, state, cmp.Or(show(u.FullName), "-")})
+				})
+				if err != nil {
+					return err
 				}
-				if a.json {
-					return a.printJSON(map[string]any{"users": users})
-				}
-				return w.Flush()
+				return a.printList("users", rows, users)
 			})
 		},
 	}
 	f.register(c.Flags())
 	return c
+}
+
+func eachUser(ctx context.Context, st *store.Store, do func(store.User)) error {
+	for p := (store.Page{Limit: 500}); ; {
+		all, next, err := st.Users(ctx, p)
+		if err != nil {
+			return err
+		}
+		for _, u := range all {
+			do(u)
+		}
+		if p.Cursor = next; next == "" {
+			return nil
+		}
+	}
 }
 
 func (a *app) serveLocationsCmd() *cobra.Command {
@@ -219,12 +241,33 @@ change nothing outside of it, and what they do can be rolled back.`, exitUsageTe
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.locationsAddCmd(), a.locationsListCmd(), a.locationsRemoveCmd())
+	c.AddCommand(a.locationsAddCmd(), a.locationsListCmd(), a.locationsRulesCmd(), a.locationsRemoveCmd())
 	return c
 }
 
-func locationJSON(l store.Location, email string) map[string]any {
-	return map[string]any{"id": l.ID, "user": email, "name": l.Name, "root": l.Root, "created_at": l.CreatedAt}
+func locationJSON(l store.Location, email string, ruleNames []string) map[string]any {
+	if ruleNames == nil {
+		ruleNames = []string{}
+	}
+	return map[string]any{"id": l.ID, "user": email, "name": l.Name, "root": l.Root, "rules": ruleNames, "created_at": l.CreatedAt}
+}
+
+// findLocation is the location with that id.
+func findLocation(ctx context.Context, st *store.Store, text string) (store.Location, error) {
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return store.Location{}, usage("%q is no id; \"forg serve locations list\" lists them", text)
+	}
+	all, err := st.AllLocations(ctx)
+	if err != nil {
+		return store.Location{}, err
+	}
+	for _, l := range all {
+		if l.ID == id {
+			return l, nil
+		}
+	}
+	return store.Location{}, fmt.Errorf("there is no storage location %s; \"forg serve locations list\" lists them", id)
 }
 
 func (a *app) locationsAddCmd() *cobra.Command {
@@ -276,7 +319,7 @@ of the service neither.`, exitUsageText),
 					return err
 				}
 				if a.json {
-					return a.printJSON(locationJSON(l, u.Email))
+					return a.printJSON(locationJSON(l, u.Email, nil))
 				}
 				a.say("%s", l.ID)
 				return nil
@@ -293,7 +336,7 @@ func (a *app) locationsListCmd() *cobra.Command {
 	var f serveStore
 	c := &cobra.Command{
 		Use: "list", Short: "List storage locations",
-		Long:    help("Lists the storage locations of all users, by name.", exitUsageText),
+		Long:    help("Lists the storage locations of all users, by name, and the names of their rules.", exitUsageText),
 		Example: "  forg serve locations list",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -302,21 +345,88 @@ func (a *app) locationsListCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				list := []map[string]any{}
-				w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+				list, rows := []map[string]any{}, [][]string{}
+				emails, ruleNames := map[uuid.UUID]string{}, map[uuid.UUID][]string{}
 				for _, l := range all {
-					u, err := st.UserByID(c.Context(), l.UserID)
-					if err != nil {
-						return err
+					if _, ok := emails[l.UserID]; !ok {
+						u, err := st.UserByID(c.Context(), l.UserID)
+						if err != nil {
+							return err
+						}
+						sets, err := st.RuleSets(c.Context(), l.UserID)
+						if err != nil {
+							return err
+						}
+						emails[l.UserID] = u.Email
+						for _, r := range sets {
+							ruleNames[r.LocationID] = append(ruleNames[r.LocationID], r.Name)
+						}
 					}
-					if list = append(list, locationJSON(l, u.Email)); !a.json {
-						fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.ID, show(u.Email), show(l.Name), show(l.Root))
+					email, names := emails[l.UserID], ruleNames[l.ID]
+					list = append(list, locationJSON(l, email, names))
+					row := []string{l.ID.String(), show(email), show(l.Name), show(l.Root)}
+					if len(names) > 0 {
+						row = append(row, "rules: "+strings.Join(names, ", "))
 					}
+					rows = append(rows, row)
 				}
-				if a.json {
-					return a.printJSON(map[string]any{"locations": list})
+				return a.printList("locations", rows, list)
+			})
+		},
+	}
+	f.register(c.Flags())
+	return c
+}
+
+func (a *app) locationsRulesCmd() *cobra.Command {
+	var f serveStore
+	c := &cobra.Command{
+		Use: "rules ID NAME [FILE]", Short: "Give a storage location rules",
+		Long: help(`Keeps the rules in FILE under NAME for the storage location, in the place of those that had the name; without FILE it
+removes them. An operation goes by them when its options say {"rules": NAME}. They hold in the location wherever
+that is, so they have no locations of their own; destinations are in it; and they run no programs.`, exitUsageText),
+		Example: `  forg serve locations rules 01980000-0000-7000-8000-000000000000 invoices invoices.yaml
+  forg serve locations rules 01980000-0000-7000-8000-000000000000 invoices      removes them`,
+		Args: args(cobra.RangeArgs(2, 3)),
+		RunE: func(c *cobra.Command, words []string) error {
+			name := words[1]
+			if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || name == "" || len(name) > 64 {
+				return usage("%q is no name for rules: up to 64 letters, digits and . _ - are", name)
+			}
+			var source []byte
+			if len(words) == 3 {
+				var err error
+				if source, err = os.ReadFile(words[2]); err != nil {
+					return fmt.Errorf("read rules: %w", err)
 				}
-				return w.Flush()
+				if _, err := server.ReadRules(a.tilde(words[2]), source, a.now()); err != nil {
+					return &exitError{exitUsage, err}
+				}
+			}
+			return a.withStore(c.Context(), &f, func(st *store.Store, _ server.Config) error {
+				l, err := findLocation(c.Context(), st, words[0])
+				if err != nil {
+					return err
+				}
+				if source == nil {
+					err = st.RemoveRules(c.Context(), l.UserID, l.ID, name)
+					if errors.Is(err, store.ErrNotFound) {
+						return fmt.Errorf("the storage location %s has no rules %q", l.ID, name)
+					}
+				} else {
+					err = st.SetRules(c.Context(), store.RuleSet{UserID: l.UserID, LocationID: l.ID, Name: name, Source: string(source)})
+				}
+				switch {
+				case err != nil:
+					return err
+				case a.json:
+					return a.printJSON(map[string]any{"id": l.ID, "rules": name, "removed": source == nil})
+				case source == nil:
+					a.say("%s has no rules %q any more.", show(l.Root), name)
+				default:
+					a.say("%s has the rules %q now.", show(l.Root), name)
+				}
+				return nil
 			})
 		},
 	}
@@ -332,26 +442,18 @@ func (a *app) locationsRemoveCmd() *cobra.Command {
 		Example: "  forg serve locations remove 01980000-0000-7000-8000-000000000000",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, words []string) error {
-			id, err := uuid.Parse(words[0])
-			if err != nil {
-				return usage("%q is no id; \"forg serve locations list\" lists them", words[0])
-			}
 			return a.withStore(c.Context(), &f, func(st *store.Store, _ server.Config) error {
-				all, err := st.AllLocations(c.Context())
+				l, err := findLocation(c.Context(), st, words[0])
 				if err != nil {
 					return err
 				}
-				i := slices.IndexFunc(all, func(l store.Location) bool { return l.ID == id })
-				if i < 0 {
-					return fmt.Errorf("there is no storage location %s; \"forg serve locations list\" lists them", id)
-				}
-				if err := st.DeleteLocation(c.Context(), all[i].UserID, id); err != nil {
+				if err := st.DeleteLocation(c.Context(), l.UserID, l.ID); err != nil {
 					return err
 				}
 				if a.json {
-					return a.printJSON(map[string]any{"removed": id})
+					return a.printJSON(map[string]any{"removed": l.ID})
 				}
-				a.say("%s is no storage location any more.", show(all[i].Root))
+				a.say("%s is no storage location any more.", show(l.Root))
 				return nil
 			})
 		},

@@ -85,6 +85,23 @@ type policy struct {
 	rename   *rules.RenameTemplate
 }
 
+// ByRules makes a scan of root look wherever rules do. What they fill is left alone, and so are roots that are scanned
+// by themselves.
+func (o *ScanOptions) ByRules(r *rules.Rules, root string, roots []string) {
+	recursive := o.Recursive
+	o.Recursive = true // as far as a rule looks
+	o.Changed = len(r.Duplicates()) > 0
+	leave := map[string]bool{}
+	for _, dir := range r.Inside(filepath.ToSlash(root), filepath.ToSlash(o.Into)) {
+		leave[filepath.FromSlash(dir)] = true
+	}
+	o.Leave = func(path string) bool { return leave[path] }
+	o.Enter = func(path string) bool {
+		scope := r.Scope(filepath.ToSlash(root), filepath.ToSlash(path), recursive)
+		return !slices.Contains(roots, path) && (!scope.Empty() || scope.Below())
+	}
+}
+
 // decideAtOnce bounds how many decisions are held.
 const decideAtOnce = 32 << 10
 

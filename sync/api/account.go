@@ -89,6 +89,7 @@ type APIKey struct {
 	Name       string     `json:"name"`
 	Prefix     string     `json:"prefix" doc:"The part of the key that may be shown."`
 	Scopes     []string   `json:"scopes"`
+	DeviceID   *uuid.UUID `json:"device_id" nullable:"true" doc:"The only device that it may speak for; null: any."`
 	ExpiresAt  *time.Time `json:"expires_at"`
 	LastUsedAt *time.Time `json:"last_used_at" doc:"To the minute."`
 	CreatedAt  time.Time  `json:"created_at"`
@@ -99,6 +100,7 @@ type APIKeyRequest struct {
 	_         struct{}   `json:"-" additionalProperties:"true"`
 	Name      string     `json:"name" minLength:"1" maxLength:"100"`
 	Scopes    []string   `json:"scopes" minItems:"1" enum:"read,push,commands,admin" doc:"read, push, commands, admin."`
+	DeviceID  uuid.UUID  `json:"device_id,omitzero" doc:"The only device that it may speak for; any of the user's if absent."`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 

@@ -439,7 +439,7 @@ func readFiles(b []byte, build bool) iter.Seq2[FileRecord, error] {
 				return
 			}
 			if build {
-				r.markBytes()
+				r.MarkBytes()
 			}
 			if !yield(r, nil) {
 				return
@@ -454,8 +454,8 @@ func readFiles(b []byte, build bool) iter.Seq2[FileRecord, error] {
 	}
 }
 
-// markBytes gives paths that are not UTF-8 their exact form too: JSON would only have the lossy one.
-func (r *FileRecord) markBytes() {
+// MarkBytes gives paths that are not UTF-8 their exact form too: JSON would only have the lossy one.
+func (r *FileRecord) MarkBytes() {
 	if !utf8.ValidString(r.SourcePath) {
 		r.SourcePathBytes = []byte(r.SourcePath)
 	}

@@ -119,7 +119,7 @@ func anyFiles() *rapid.Generator[Files] {
 			if sides&2 != 0 {
 				r.DestinationPath = anyPath().Draw(t, "destination")
 			}
-			r.markBytes()
+			r.MarkBytes()
 			if rapid.Bool().Draw(t, "moved") {
 				r.MovedAt = time.UnixMicro(rapid.Int64Range(0, maxMicros).Draw(t, "at")).UTC()
 			}

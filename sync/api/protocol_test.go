@@ -182,7 +182,7 @@ func generated(t *testing.T) map[string]string {
 
 // jsonRecord is a record as its JSON tells it: with the lossy form of its paths.
 func jsonRecord(r FileRecord) FileRecord {
-	r.markBytes()
+	r.MarkBytes()
 	r.SourcePath, r.DestinationPath = strings.ToValidUTF8(r.SourcePath, "\ufffd"), strings.ToValidUTF8(r.DestinationPath, "\ufffd")
 	return r
 }

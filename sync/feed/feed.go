@@ -1,4 +1,5 @@
-// Package feed makes pushes of the sync protocol out of a journal's events. It only reads, and sends nothing.
+// Package feed makes of what a journal says what the sync protocol says: pushes of its events, and records of its steps. It
+// only reads, and sends nothing.
 //
 // An entry is made of one event and of nothing else, as "From the journal" in PROTOCOL.md says. So a journal needs no
 // outbox: what is to be sent is what follows the last event that was acknowledged.
@@ -9,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -82,13 +84,13 @@ func body(ev *journal.Event) (api.Body, error) {
 	case []journal.Step:
 		files := make(api.Files, len(v))
 		for i := range v {
-			files[i] = record(&v[i], ev)
+			files[i] = Record(&v[i], ev.Op, ev.At)
 		}
 		return files, nil
 	case []journal.Outcome:
 		outs := make([]api.Outcome, len(v))
 		for i := range v {
-			outs[i] = outcome(&v[i])
+			outs[i] = Outcome(&v[i])
 		}
 		return &api.Outcomes{Outcomes: outs}, nil
 	case journal.Finish:
@@ -100,15 +102,16 @@ func body(ev *journal.Event) (api.Body, error) {
 	return nil, nil // times of folders; what was forgotten
 }
 
-func record(s *journal.Step, ev *journal.Event) api.FileRecord {
+// Record is a step of an operation as a file record: what is about to be done at the time given.
+func Record(s *journal.Step, operation uuid.UUID, at time.Time) api.FileRecord {
 	return api.FileRecord{
-		OperationID: ev.Op, Seq: s.No, SourcePath: s.FromPath(), DestinationPath: s.ToPath(), Size: max(0, s.File.Size),
-		Category: cut(s.Label, maxWord), Action: s.Action.String(), Status: api.FilePlanned, MovedAt: ev.At,
+		OperationID: operation, Seq: s.No, SourcePath: s.FromPath(), DestinationPath: s.ToPath(), Size: max(0, s.File.Size),
+		Category: cut(s.Label, maxWord), Action: s.Action.String(), Status: api.FilePlanned, MovedAt: at,
 	}
 }
 
-// outcome translates what became of a step.
-func outcome(o *journal.Outcome) api.Outcome {
+// Outcome is what became of a step.
+func Outcome(o *journal.Outcome) api.Outcome {
 	out := api.Outcome{Seq: o.No, Error: cut(o.Err, maxMessage)}
 	if o.Count > 1 {
 		out.Count = o.Count

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,6 +164,44 @@ func TestAuthorization(t *testing.T) {
 			t.Error("bob has renamed ana's device")
 		}
 	})
+}
+
+// TestProtocolTable holds the table of requests in PROTOCOL.md to the routes: each with its scope and its answers.
+func TestProtocolTable(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "PROTOCOL.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := func(s string) []string { return regexp.MustCompile(`\b[2-5]\d\d\b`).FindAllString(s, -1) }
+	always := numbers(regexp.MustCompile(`Any of them may also answer [^.]*\.`).FindString(string(text)))
+	rows := regexp.MustCompile("(?m)^\\| `([A-Z]+) (/api/v1/sync/[^?`]*)[^`]*` \\| `?([a-z]+)`? \\| ([^|]*) \\|$").FindAllStringSubmatch(string(text), -1)
+	doc := start(t, Config{}).do(t, "", "GET", "/openapi.json", nil).json(t)
+	routes := 0
+	for path := range doc["paths"].(map[string]any) {
+		if strings.HasPrefix(path, "/api/v1/sync/") {
+			routes += len(doc["paths"].(map[string]any)[path].(map[string]any))
+		}
+	}
+	if len(rows) == 0 || len(rows) != routes || len(always) == 0 {
+		t.Fatalf("the table has %d requests, the document %d; %v are answers of all", len(rows), routes, always)
+	}
+	for _, row := range rows {
+		method, path, scope := row[1], row[2], row[3]
+		item, _ := doc["paths"].(map[string]any)[path].(map[string]any)
+		spec, ok := item[strings.ToLower(method)].(map[string]any)
+		if !ok {
+			t.Errorf("there is no %s %s", method, path)
+			continue
+		}
+		if is, _ := spec["x-scope"].(string); cmp.Or(is, "none") != scope {
+			t.Errorf("%s %s needs the scope %q, the table says %q", method, path, is, scope)
+		}
+		answers := slices.DeleteFunc(slices.Sorted(maps.Keys(spec["responses"].(map[string]any))), func(s string) bool { return slices.Contains(always, s) })
+		if want := slices.Sorted(slices.Values(numbers(row[4]))); !slices.Equal(answers, want) {
+			t.Errorf("%s %s answers %v, the table says %v", method, path, answers, want)
+		}
+	}
 }
 
 // TestDocument shows that the document has all that clients rely on, and that its page needs nothing from elsewhere.

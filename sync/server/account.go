@@ -28,8 +28,8 @@ func (s *server) accountRoutes() {
 	route(s, public, huma.Operation{OperationID: "login", Method: "POST", Path: "/api/v1/auth/login", Summary: "Log in",
 		Tags: []string{"Account"}, Errors: []int{401, 409}}, s.logIn)
 	route(s, public, huma.Operation{OperationID: "refresh", Method: "POST", Path: "/api/v1/auth/refresh", Summary: "Exchange a refresh token for new tokens",
-		Description: "Every refresh token is good once. One that is presented again ends the session, except for the last one for 60 s while what it was exchanged for is unused.",
-		Tags:        []string{"Account"}, Errors: []int{401}}, s.refresh)
+		Description: "Every refresh token is good once. One that is presented again ends the session, except for the last one for 60 s while what it was " +
+			"exchanged for is unused.", Tags: []string{"Account"}, Errors: []int{401}}, s.refresh)
 	route(s, ofSession, huma.Operation{OperationID: "logout", Method: "POST", Path: "/api/v1/auth/logout", Summary: "End the session",
 		Tags: []string{"Account"}, DefaultStatus: 204}, s.logOut)
 	route(s, ofSession, huma.Operation{OperationID: "changePassword", Method: "POST", Path: "/api/v1/auth/password", Summary: "Change the password",
@@ -79,14 +79,19 @@ func (s *server) signup(ctx context.Context, in *jsonOf[api.SignupRequest]) (*js
 	return &jsonOf[api.User]{toUser(u)}, nil
 }
 
-// audit writes down what was done; that it could not be written down does not undo it.
-func (s *server) audit(ctx context.Context, user uuid.UUID, action string, target uuid.UUID) {
+// audited is what the trail of a user says of a request.
+func audited(ctx context.Context, user uuid.UUID, action string, target uuid.UUID) store.AuditEvent {
 	r := requestOf(ctx)
 	e := store.AuditEvent{UserID: user, Actor: "user:" + user.String(), Action: action, Target: target.String(), Address: r.address, Request: r.id}
 	if r.who != nil {
 		e.Actor = r.who.actor()
 	}
-	if err := s.store.Audit(context.WithoutCancel(ctx), e); err != nil && !errors.Is(err, store.ErrNotFound) {
+	return e
+}
+
+// audit writes down what was done; that it could not be written down does not undo it.
+func (s *server) audit(ctx context.Context, user uuid.UUID, action string, target uuid.UUID) {
+	if err := s.store.Audit(context.WithoutCancel(ctx), audited(ctx, user, action, target)); err != nil && !errors.Is(err, store.ErrNotFound) {
 		s.log.Error("audit", "action", action, "error", err)
 	}
 }
@@ -254,7 +259,7 @@ func (s *server) eraseMe(ctx context.Context, _ *nothing) (*nothing, error) {
 
 // exported is a line of an export.
 type exported struct {
-	Type string `json:"type" doc:"user, device, location, api_key, session, operation, command, entry, audit or end."`
+	Type string `json:"type" doc:"user, device, location, rules, api_key, session, operation, command, entry, audit or end."`
 	Data any    `json:"data"`
 }
 
@@ -280,8 +285,11 @@ func (s *server) export(w http.ResponseWriter, r *http.Request) error {
 			v = map[string]any{"id": x.ID, "device_id": orNone(x.DeviceID), "agent": x.Agent, "created_at": x.CreatedAt, "expires_at": x.ExpiresAt}
 		case store.Location:
 			v = map[string]any{"id": x.ID, "name": x.Name, "root": x.Root, "created_at": x.CreatedAt}
+		case store.RuleSet:
+			v = map[string]any{"location_id": x.LocationID, "name": x.Name, "source": x.Source, "created_at": x.CreatedAt}
 		case store.AuditEvent:
-			v = map[string]any{"n": x.N, "at": x.At, "actor": x.Actor, "action": x.Action, "target": x.Target, "address": x.Address, "request": x.Request, "detail": x.Detail}
+			v = map[string]any{"n": x.N, "at": x.At, "actor": x.Actor, "action": x.Action, "target": x.Target, "address": x.Address, "request": x.Request,
+				"detail": x.Detail}
 		}
 		return line.Encode(exported{what, v})
 	})

@@ -17,7 +17,8 @@ import (
 
 func (s *server) keyRoutes() {
 	route(s, manages, huma.Operation{OperationID: "createAPIKey", Method: "POST", Path: "/api/v1/api-keys", Summary: "Make an API key",
-		Description: "The answer is the only place where the key is ever shown.", Tags: []string{"API keys"}, DefaultStatus: 201}, s.createKey)
+		Description: "The answer is the only place where the key is ever shown.", Tags: []string{"API keys"}, DefaultStatus: 201,
+		Errors: []int{404, 409}}, s.createKey)
 	route(s, manages, huma.Operation{OperationID: "listAPIKeys", Method: "GET", Path: "/api/v1/api-keys", Summary: "List API keys",
 		Tags: []string{"API keys"}}, s.listKeys)
 	route(s, manages, huma.Operation{OperationID: "deleteAPIKey", Method: "DELETE", Path: "/api/v1/api-keys/{id}", Summary: "Revoke an API key",
@@ -25,7 +26,8 @@ func (s *server) keyRoutes() {
 }
 
 func toKey(k store.APIKey) api.APIKey {
-	return api.APIKey{ID: k.ID, Name: k.Name, Prefix: k.Prefix, Scopes: k.Scopes, ExpiresAt: orNull(k.ExpiresAt), LastUsedAt: orNull(k.LastUsedAt), CreatedAt: k.CreatedAt}
+	return api.APIKey{ID: k.ID, Name: k.Name, Prefix: k.Prefix, Scopes: k.Scopes, DeviceID: orNone(k.DeviceID),
+		ExpiresAt: orNull(k.ExpiresAt), LastUsedAt: orNull(k.LastUsedAt), CreatedAt: k.CreatedAt}
 }
 
 // keyEnvironment is what API keys of this service call themselves: forg_live_...
@@ -41,9 +43,20 @@ func (s *server) createKey(ctx context.Context, in *jsonOf[api.APIKeyRequest]) (
 		return nil, err
 	}
 	hash, id := k.Hash(), who(ctx)
-	row := store.APIKey{UserID: id.user, Name: in.Body.Name, Prefix: k.Prefix(), Hash: hash[:]}
-	if id.key != uuid.Nil {
-		row.DeviceID = id.device // a key makes no key that speaks for more devices than itself
+	row := store.APIKey{UserID: id.user, Name: in.Body.Name, Prefix: k.Prefix(), Hash: hash[:], DeviceID: in.Body.DeviceID}
+	if id.key != uuid.Nil { // a key makes no key that speaks for more devices than itself
+		if row.DeviceID, err = speaksFor(id, row.DeviceID); err != nil {
+			return nil, err
+		}
+	}
+	if row.DeviceID != uuid.Nil {
+		d, err := s.store.DeviceByID(ctx, id.user, row.DeviceID)
+		if err != nil {
+			return nil, err
+		}
+		if !d.RevokedAt.IsZero() {
+			return nil, store.ErrRevoked
+		}
 	}
 	for _, sc := range scopes {
 		row.Scopes = append(row.Scopes, string(sc))

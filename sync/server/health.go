@@ -51,15 +51,16 @@ type queueState struct {
 
 func (s *server) healthRoutes() {
 	alive := func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, http.StatusOK, health{"ok"}) }
-	s.plain(access{public: true, free: true}, huma.Operation{OperationID: "health", Method: "GET", Path: "/health", Summary: "The process is there", Tags: []string{"Service"},
+	watchers := access{public: true, free: true}
+	s.plain(watchers, huma.Operation{OperationID: "health", Method: "GET", Path: "/health", Summary: "The process is there", Tags: []string{"Service"},
 		Responses: s.answers(200, "application/json", "It is", health{})}, alive)
-	s.plain(access{public: true, free: true}, huma.Operation{OperationID: "ready", Method: "GET", Path: "/health/ready", Summary: "The service can do its work", Tags: []string{"Service"},
-		Responses: s.answers(200, "application/json", "It can", health{})}, s.ready)
+	s.plain(watchers, huma.Operation{OperationID: "ready", Method: "GET", Path: "/health/ready", Summary: "The service can do its work",
+		Tags: []string{"Service"}, Responses: s.answers(200, "application/json", "It can", health{})}, s.ready)
 	route(s, public, huma.Operation{OperationID: "status", Method: "GET", Path: "/api/v1/status", Summary: "Version, uptime, state and counts",
 		Tags: []string{"Service"}}, s.status())
 	metrics := huma.Operation{OperationID: "metrics", Method: "GET", Path: "/metrics", Summary: "Metrics for Prometheus", Tags: []string{"Service"},
 		Description: "For requests from this machine, or with the operator's token.", Responses: map[string]*huma.Response{"200": {Description: "Text form 0.0.4"}}}
-	s.plain(access{public: true, free: true}, metrics, func(w http.ResponseWriter, r *http.Request) error {
+	s.plain(watchers, metrics, func(w http.ResponseWriter, r *http.Request) error {
 		if !s.mayMeasure(r) {
 			return unauthenticated("metrics are for this machine, or for who has the token")
 		}
@@ -84,7 +85,8 @@ func (s *server) healthRoutes() {
 	}
 	page := http.StripPrefix("/docs", http.FileServerFS(files))
 	show := func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "+
+			"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		w.Header().Set("Cache-Control", "no-cache")
 		page.ServeHTTP(w, r)
 	}
@@ -140,7 +142,8 @@ func (s *server) status() func(context.Context, *nothing) (*jsonOf[statusBody], 
 		}
 		c, err := last, failed
 		mu.Unlock()
-		out := statusBody{Version: s.cfg.Version, StartedAt: s.started.UTC(), ServerTime: now.UTC(), UptimeSeconds: int64(now.Sub(s.started).Seconds()), Role: string(s.cfg.Role),
+		out := statusBody{Version: s.cfg.Version, StartedAt: s.started.UTC(), ServerTime: now.UTC(),
+			UptimeSeconds: int64(now.Sub(s.started).Seconds()), Role: string(s.cfg.Role),
 			Database: databaseState{Kind: "sqlite", State: "ok"}, Queue: queueState{State: "ok", Jobs: map[string]int64{}}, Counts: map[string]int64{}}
 		if s.store.Postgres() {
 			out.Database.Kind = "postgresql"

@@ -263,7 +263,8 @@ func filesMessage(op uuid.UUID, seq int64, records []api.FileRecord) message {
 func (s *server) liveRoutes() {
 	op := huma.Operation{OperationID: "watchOperation", Method: "GET", Path: "/ws/operations/{id}", Summary: "Follow an operation over a WebSocket",
 		Description: "Messages are events; their seq grows. Where no Authorization header can be given, the first message of the client is {\"token\": \"...\"}. " +
-			"The server closes with 1000 when the operation has finished, 1001 when it stops (go on with ?after=), 1013 when the client does not read, 4401 when the credentials end.",
+			"The server closes with 1000 when the operation has finished, 1001 when it stops (go on with ?after=), " +
+			"1013 when the client does not read, 4401 when the credentials end.",
 		Tags: []string{"Operations"}, Errors: []int{404, 422, 426},
 		Parameters: []*huma.Param{pathID("The operation."), queryNumber("after", 1<<62, "seq of the last event that the client has: it goes on from there."),
 			queryParam("files", "boolean", "false: no file records."), queryNumber("files_after", 1<<62, "seq of the last file record that the client has.")},

@@ -21,7 +21,8 @@ func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 const redacted = "[redacted]"
 
 var secretForms = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`forg_[a-z]{2,8}_[0-9A-Za-z]{8}_[0-9A-Za-z_]+|rt_[0-9A-Za-z_-]{20,}|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]+|(?i:bearer)\s+[^\s"]+|\$(?:2[aby]|argon2id)\$[^\s"]+|://[^/\s:@"]+:[^/\s@"]+@`)
+	return regexp.MustCompile(`forg_[a-z]{2,8}_[0-9A-Za-z]{8}_[0-9A-Za-z_]+|rt_[0-9A-Za-z_-]{20,}|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]+` +
+		`|(?i:bearer)\s+[^\s"]+|\$(?:2[aby]|argon2id)\$[^\s"]+|://[^/\s:@"]+:[^/\s@"]+@`)
 })
 
 func redact(_ []string, a slog.Attr) slog.Attr {

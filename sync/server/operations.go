@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,10 +26,11 @@ func (s *server) operationRoutes() {
 		Tags: []string{"Operations"}, Errors: []int{404, 422}}, s.getOperation)
 	route(s, reads, huma.Operation{OperationID: "listFiles", Method: "GET", Path: "/api/v1/operations/{id}/files", Summary: "The file records of an operation",
 		Tags: []string{"Operations"}, Errors: []int{404, 422}}, s.listFiles)
-	route(s, commands, huma.Operation{OperationID: "rollback", Method: "POST", Path: "/api/v1/operations/{id}/rollback", Summary: "Undo an operation where its files are",
-		Tags: []string{"Operations"}, DefaultStatus: 202, Errors: []int{404, 409, 422}}, s.rollback)
-	route(s, commands, huma.Operation{OperationID: "cancelOperation", Method: "POST", Path: "/api/v1/operations/{id}/cancel", Summary: "Take an operation back that nobody has begun",
-		Description: "Of a storage location only: a device is asked through its commands.", Tags: []string{"Operations"}, Errors: []int{404, 409, 422}}, s.cancel)
+	route(s, commands, huma.Operation{OperationID: "rollback", Method: "POST", Path: "/api/v1/operations/{id}/rollback",
+		Summary: "Undo an operation where its files are", Tags: []string{"Operations"}, DefaultStatus: 202, Errors: []int{404, 409, 422}}, s.rollback)
+	route(s, commands, huma.Operation{OperationID: "cancelOperation", Method: "POST", Path: "/api/v1/operations/{id}/cancel", Summary: "Stop an operation",
+		Description: "What nobody has begun is cancelled. Who is at work on it is asked to stop: it ends with what was done until then, which can be rolled back.",
+		Tags:        []string{"Operations"}, Errors: []int{404, 409, 422}}, s.cancel)
 }
 
 func toOperation(o store.Operation) api.Operation {
@@ -98,6 +99,7 @@ func (s *server) startOperation(ctx context.Context, in *struct {
 	if n.ID == uuid.Nil {
 		n.ID = uuid.Must(uuid.NewV7())
 	}
+	n.Audit = audited(ctx, id.user, "operation.start", n.ID)
 	var err error
 	if n.Options, err = json.Marshal(req.Options); err != nil {
 		return nil, err
@@ -108,15 +110,25 @@ func (s *server) startOperation(ctx context.Context, in *struct {
 	case t.DeviceID != uuid.Nil && t.LocationID != uuid.Nil:
 		return nil, invalid("body.target", "has both a device_id and a location_id: one of them is the target")
 	case t.LocationID != uuid.Nil:
-		l, err := s.location(ctx, id.user, t.LocationID)
+		l, err := s.store.LocationByID(ctx, id.user, t.LocationID)
 		if err != nil {
 			return nil, err
 		}
 		if t.Root != "" && !filepath.IsLocal(filepath.FromSlash(t.Root)) {
 			return nil, invalid("body.target.root", "is no folder inside the location: a relative path without .. is")
 		}
-		if _, err := readOptions(req.Options); err != nil {
+		f, err := readOptions(req.Options)
+		if err != nil {
 			return nil, err
+		}
+		if f.Rules != "" {
+			_, err := s.store.RuleSetByName(ctx, id.user, l.ID, f.Rules)
+			if errors.Is(err, store.ErrNotFound) {
+				return nil, invalid("body.options.rules", "is no name of rules that this storage location has")
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
 		n.DeviceID, n.Root = l.ID, filepath.Join(l.Root, filepath.FromSlash(t.Root))
 		n.Job = placeJob(id.user, l.ID, n.ID)
@@ -145,22 +157,7 @@ func (s *server) startOperation(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if !replayed {
-		s.audit(ctx, id.user, "operation.start", o.ID)
-	}
 	return newStarted(o, replayed), nil
-}
-
-func (s *server) location(ctx context.Context, user, id uuid.UUID) (store.Location, error) {
-	all, err := s.store.Locations(ctx, user)
-	if err != nil {
-		return store.Location{}, err
-	}
-	i := slices.IndexFunc(all, func(l store.Location) bool { return l.ID == id })
-	if i < 0 {
-		return store.Location{}, store.ErrNotFound
-	}
-	return all[i], nil
 }
 
 type operationList struct {
@@ -221,7 +218,7 @@ func (s *server) listFiles(ctx context.Context, in *struct {
 
 func (s *server) rollback(ctx context.Context, in *struct {
 	ID   uuid.UUID            `path:"id"`
-	Key  string               `header:"Idempotency-Key" minLength:"1" maxLength:"255" doc:"The same key with the same request gives the same operation, for a day."`
+	Key  string               `header:"Idempotency-Key" minLength:"1" maxLength:"255" doc:"As for a new operation."`
 	Body *api.RollbackRequest `required:"false"`
 }) (*started, error) {
 	id := who(ctx)
@@ -243,8 +240,8 @@ func (s *server) rollback(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	n := store.NewOperation{ID: req.ID, CreatedBy: id.actor(), Key: in.Key, RequestSHA: sum,
-		Job: placeJob(id.user, o.DeviceID, req.ID)}
+	n := store.NewOperation{ID: req.ID, CreatedBy: id.actor(), Key: in.Key, RequestSHA: sum, Job: placeJob(id.user, o.DeviceID, req.ID),
+		Audit: audited(ctx, id.user, "operation.rollback", in.ID)}
 	if n.Params, err = json.Marshal(commandParams{Only: req.Only}); err != nil {
 		return nil, err
 	}
@@ -253,23 +250,15 @@ func (s *server) rollback(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if !replayed {
-		s.audit(ctx, id.user, "operation.rollback", in.ID)
-	}
 	return newStarted(undo, replayed), nil
 }
 
 func (s *server) cancel(ctx context.Context, in *byID) (*jsonOf[api.Operation], error) {
 	id := who(ctx)
-	o, err := s.store.OperationByID(ctx, id.user, in.ID)
-	if err != nil {
-		return nil, err
+	o, err := s.store.StopOperation(ctx, id.user, in.ID)
+	if errors.Is(err, store.ErrFinal) {
+		return nil, newProblem(api.CodeConflict, "it has ended, or was never asked for here")
 	}
-	if _, err := s.location(ctx, id.user, o.DeviceID); err != nil || o.Status != api.OpPending {
-		return nil, newProblem(api.CodeConflict, "only what waits for a worker can be cancelled")
-	}
-	// A worker that begins at this moment finds the operation cancelled, or has begun it before and this is refused.
-	o, err = s.store.UpdateOperation(ctx, id.user, in.ID, store.Progress{Status: api.OpCancelled})
 	if err != nil {
 		return nil, err
 	}

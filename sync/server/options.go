@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"forg/organizer"
+	"forg/rules"
 )
 
 // organizeOptions are the options of an operation in a storage location, with the names and meanings of the flags of
@@ -26,11 +27,14 @@ type organizeOptions struct {
 	PruneEmpty bool                      `json:"prune_empty"`
 	Again      bool                      `json:"again"`
 	MaxFiles   int64                     `json:"max_files"`
+	Rules      string                    `json:"rules"` // the name of rules that the operator has given the location
 
-	age time.Duration
+	age   time.Duration
+	rules *rules.Rules // what the name stands for
 }
 
-var optionNames = []string{"by", "recursive", "on_conflict", "duplicates", "detect", "min_age", "include", "exclude", "hidden", "prune_empty", "again", "max_files"}
+var optionNames = []string{"by", "recursive", "on_conflict", "duplicates", "detect", "min_age", "include", "exclude", "hidden", "prune_empty", "again",
+	"max_files", "rules"}
 
 // readOptions reads options, with the defaults of the command line where there are none. Its errors are problems that name
 // the field.
@@ -54,6 +58,9 @@ func readOptions(raw map[string]any) (organizeOptions, error) {
 	}
 	if f.age, err = time.ParseDuration(f.MinAge); err != nil || f.age < 0 {
 		return f, invalid("body.options.min_age", "is no time as 2s or 1h30m")
+	}
+	if _, by := raw["by"]; by && f.Rules != "" {
+		return f, invalid("body.options.rules", "says where files go, and so does by: one of them can be given")
 	}
 	if len(f.By) == 0 || len(f.By) > 5 {
 		return f, invalid("body.options.by", "needs one to five keys")

@@ -76,7 +76,8 @@ type Config struct {
 	Now         func() time.Time
 	Listening   func(url string) // is told once the server answers
 
-	look time.Duration // for tests: between looks at the store when no word comes; 0 is liveLook
+	look  time.Duration              // for tests: between looks at the store when no word comes; 0 is liveLook
+	place func(store.Location) place // of tests: where a location's files are, if not in a folder
 }
 
 // DefaultRateLimits are requests a minute.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +20,9 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
+	"forg/journal"
+	"forg/organizer"
+	"forg/rules"
 	"forg/sync/api"
 	"forg/sync/server/auth"
 	"forg/sync/server/pgtest"
@@ -476,6 +480,7 @@ func TestOperationInLocation(t *testing.T) {
 			"body.target.root":         {"kind": "organize", "target": map[string]any{"location_id": l.ID, "root": "../elsewhere"}},
 			"body.options.by":          {"kind": "organize", "target": map[string]any{"location_id": l.ID}, "options": map[string]any{"by": []string{"colour"}}},
 			"body.options.exec":        {"kind": "organize", "target": map[string]any{"location_id": l.ID}, "options": map[string]any{"exec": "rm"}},
+			"body.options.rules":       {"kind": "organize", "target": map[string]any{"location_id": l.ID}, "options": map[string]any{"rules": "nobody's"}},
 			"body.target.location_id":  {"kind": "organize", "target": map[string]any{"location_id": "nonsense"}},
 			"body.options.on_conflict": {"kind": "organize", "target": map[string]any{"location_id": l.ID}, "options": map[string]any{"on_conflict": "pray"}},
 		} {
@@ -485,6 +490,110 @@ func TestOperationInLocation(t *testing.T) {
 			}
 		}
 	})
+}
+
+// pausing is a folder in which work stops after the first file, until it is told to end.
+type pausing struct {
+	place
+	reached chan struct{}
+}
+
+func (p pausing) organize(ctx context.Context, j *journal.Journal, root string, f *organizeOptions, planned func(files, duplicates, problems int64),
+	run organizer.RunOptions) error {
+	step := run.Step
+	run.Step = func(s *journal.Step, err error) {
+		step(s, err)
+		p.reached <- struct{}{}
+		<-ctx.Done()
+	}
+	return p.place.organize(ctx, j, root, f, planned, run)
+}
+
+// TestStopAtWork stops an operation in the middle: what was done until then is its history, and can be rolled back.
+func TestStopAtWork(t *testing.T) {
+	t.Parallel()
+	reached := make(chan struct{})
+	s := start(t, Config{place: func(l store.Location) place {
+		return pausing{&folder{top: l.Root, data: filepath.Join(l.Root, ".data"), set: rules.Builtin(), now: time.Now}, reached}
+	}})
+	ana := s.signUp(t, "ana@example.org")
+	l := s.location(t, ana, "a.pdf", "b.pdf", "c.pdf")
+	ask := map[string]any{"kind": "organize", "target": map[string]any{"location_id": l.ID}}
+	op := s.want(t, 202, ana.access, "POST", "/api/v1/operations", ask)
+	<-reached
+	waits := s.want(t, 202, ana.access, "POST", "/api/v1/operations", ask)["id"].(string)
+	if o := s.want(t, 200, ana.access, "POST", "/api/v1/operations/"+waits+"/cancel", nil); o["status"] != "cancelled" {
+		t.Errorf("what nobody had begun became %v", o)
+	}
+	id := op["id"].(string)
+	if o := s.want(t, 200, ana.access, "POST", "/api/v1/operations/"+id+"/cancel", nil); o["status"] != "running" {
+		t.Errorf("it is asked to stop and answers %v", o)
+	}
+	if op = s.finished(t, ana, id); op["status"] != "partial" || op["files_processed"] != 1.0 || !strings.Contains(op["error"].(string), "stopped") {
+		t.Errorf("it became %v", op)
+	}
+	s.want(t, 409, ana.access, "POST", "/api/v1/operations/"+id+"/cancel", nil)
+	undo := s.want(t, 202, ana.access, "POST", "/api/v1/operations/"+id+"/rollback", nil)
+	if op = s.finished(t, ana, undo["id"].(string)); op["status"] != "completed" || op["files_processed"] != 1.0 {
+		t.Errorf("its rollback became %v", op)
+	}
+	for _, f := range []string{"a.pdf", "b.pdf", "c.pdf"} {
+		if !exists(filepath.Join(l.Root, f)) {
+			t.Errorf("%s did not come back", f)
+		}
+	}
+}
+
+// TestRulesOfLocations: rules decide where files go, inside the location and nowhere else.
+func TestRulesOfLocations(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	ana := s.signUp(t, "ana@example.org")
+	l := s.location(t, ana, "invoice.pdf", "other.pdf", "sub/invoice.pdf")
+	outside := t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(l.Root, "way")); err != nil {
+		t.Fatal(err)
+	}
+	st := s.operator(t)
+	for name, source := range map[string]string{
+		"invoices": "rules:\n  - filters: [name: invoice]\n    subfolders: true\n    actions: [move: \"money/{name} {size}.pdf\"]\n",
+		"absolute": "rules:\n  - actions: [move: \"" + filepath.ToSlash(outside) + "/\"]\n",
+		"above":    "rules:\n  - actions: [copy: \"../elsewhere/\"]\n",
+		"link":     "rules:\n  - actions: [symlink: \"way/x/\"]\n",
+		"program":  "rules:\n  - actions: [exec: [touch, x]]\n",
+	} {
+		if err := st.SetRules(t.Context(), store.RuleSet{UserID: l.UserID, LocationID: l.ID, Name: name, Source: source}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"absolute", "above", "link", "program"} {
+		op := s.organizeIn(t, ana, l.ID, map[string]any{"rules": name})
+		if op["status"] == "completed" || op["files_processed"] != 0.0 || op["error"] == "" || strings.Contains(op["error"].(string), outside) {
+			t.Errorf("by the rules %q it became %v", name, op)
+		}
+	}
+	if there, err := os.ReadDir(outside); err != nil || len(there) > 0 || exists(filepath.Join(filepath.Dir(l.Root), "elsewhere")) {
+		t.Errorf("outside there is %v, %v", there, err)
+	}
+	op := s.organizeIn(t, ana, l.ID, map[string]any{"rules": "invoices"})
+	if op["status"] != "completed" || op["files_processed"] != 2.0 {
+		t.Errorf("by rules it became %v", op)
+	}
+	for _, f := range []string{"money/invoice 22.pdf", "money/invoice 26.pdf", "other.pdf"} {
+		if !exists(filepath.Join(l.Root, f)) {
+			t.Errorf("there is no %s", f)
+		}
+	}
+	undo := s.want(t, 202, ana.access, "POST", "/api/v1/operations/"+op["id"].(string)+"/rollback", nil)
+	s.finished(t, ana, undo["id"].(string))
+	if !exists(filepath.Join(l.Root, "invoice.pdf")) || !exists(filepath.Join(l.Root, "sub/invoice.pdf")) || exists(filepath.Join(l.Root, "money")) {
+		t.Error("it did not come back")
+	}
+	p := s.want(t, 422, ana.access, "POST", "/api/v1/operations", map[string]any{"kind": "organize", "target": map[string]any{"location_id": l.ID},
+		"options": map[string]any{"rules": "invoices", "by": []string{"year"}}})
+	if p["errors"].([]any)[0].(map[string]any)["location"] != "body.options.rules" {
+		t.Errorf("rules and by: %v", p)
+	}
 }
 
 // TestFolderLeadsOut shows that a link in a location leads nowhere.
@@ -612,6 +721,17 @@ func TestDevicesKeysAndSync(t *testing.T) {
 		if got := s.want(t, 200, ana.access, "GET", "/api/v1/operations/"+undo["id"].(string), nil); got["status"] != "completed" {
 			t.Errorf("the rollback is %v", got)
 		}
+		// A key of one device only.
+		bound := s.want(t, 201, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "cron", "scopes": []string{"push"}, "device_id": device})
+		if bound["device_id"] != device.String() {
+			t.Errorf("the key of a device is %v", bound)
+		}
+		mine := bound["key"].(string)
+		s.want(t, 200, mine, "POST", "/api/v1/sync/push", api.PushRequest{Protocol: api.Protocol, DeviceID: device, Epoch: epoch})
+		s.want(t, 404, mine, "POST", "/api/v1/sync/push", api.PushRequest{Protocol: api.Protocol, DeviceID: uuid.Must(uuid.NewV7()), Epoch: epoch})
+		s.want(t, 200, mine, "POST", "/api/v1/sync/ack", api.AckRequest{Cursor: 1})
+		s.want(t, 403, mine, "GET", "/api/v1/sync/state", nil)
+		s.want(t, 404, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "x", "scopes": []string{"push"}, "device_id": uuid.Must(uuid.NewV7())})
 		// Devices.
 		s.want(t, 422, ana.access, "PATCH", "/api/v1/devices/"+device.String(), map[string]any{"name": " spaces "})
 		if d := s.want(t, 200, ana.access, "PATCH", "/api/v1/devices/"+device.String(), map[string]any{"name": "Laptop"}); d["name"] != "Laptop" {
@@ -622,6 +742,8 @@ func TestDevicesKeysAndSync(t *testing.T) {
 		}
 		s.want(t, 204, ana.access, "DELETE", "/api/v1/devices/"+device.String(), nil)
 		s.want(t, 401, laptop.access, "GET", "/api/v1/auth/me", nil)
+		s.want(t, 401, mine, "GET", "/api/v1/auth/me", nil)
+		s.want(t, 409, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "x", "scopes": []string{"push"}, "device_id": device})
 		if p := s.want(t, 409, "", "POST", "/api/v1/auth/login", map[string]any{"email": ana.email, "password": password, "device": map[string]any{"id": device, "name": "back"}}); p["code"] != "device_revoked" {
 			t.Errorf("a revoked device logs in: %v", p)
 		}
@@ -645,6 +767,65 @@ func TestDevicesKeysAndSync(t *testing.T) {
 		s.want(t, 422, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "x", "scopes": []string{"root"}})
 		if strings.Contains(s.log.String(), text) {
 			t.Error("the log has an API key in it")
+		}
+	})
+}
+
+// TestExportIntoAnother: what comes out of one service goes into another, and the logs there have the same chains.
+func TestExportIntoAnother(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, s *service) {
+		ana := s.signUp(t, "ana@example.org")
+		l := s.location(t, ana, "a.pdf", "b.jpg")
+		op := s.organizeIn(t, ana, l.ID, nil)["id"].(string)
+		s.finished(t, ana, s.want(t, 202, ana.access, "POST", "/api/v1/operations/"+op+"/rollback", nil)["id"].(string))
+		device := uuid.Must(uuid.NewV7())
+		laptop := s.logIn(t, ana, map[string]any{"id": device, "name": "laptop"})
+		for range 2 { // two epochs, the second of which retires the first
+			epoch, run := uuid.New(), uuid.Must(uuid.NewV7())
+			chain := api.Genesis(device, epoch)
+			for seq, b := range []api.Body{&api.Started{Kind: "organize", Root: "/home/ana"}, &api.Finished{Status: api.OpCompleted}} {
+				e, err := api.NewEntry(int64(seq+1), uuid.Must(uuid.NewV7()), run, time.Now().UnixMicro(), b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.want(t, 200, laptop.access, "POST", "/api/v1/sync/push", api.PushRequest{Protocol: api.Protocol, DeviceID: device, Epoch: epoch, PrevChain: chain, Entries: []api.Entry{e}})
+				chain = chain.Next(e.SHA256)
+			}
+		}
+		logs := func(s *service, u user) map[string]any {
+			all := map[string]any{}
+			for _, l := range s.want(t, 200, u.access, "GET", "/api/v1/sync/state", nil)["logs"].([]any) {
+				log := l.(map[string]any)
+				all[log["device_id"].(string)+" "+log["epoch"].(string)] = fmt.Sprint(log["acked_seq"], log["chain"])
+			}
+			return all
+		}
+		there := start(t, Config{})
+		again := there.signUp(t, "ana@new.example.org")
+		chains := map[string]api.Hash{}
+		for line := range strings.Lines(string(s.do(t, ana.access, "GET", exportPath, nil).body)) {
+			var x struct {
+				Type string
+				Data api.PullEntry
+			}
+			if !strings.Contains(line, `"type":"entry"`) {
+				continue
+			}
+			if err := json.Unmarshal([]byte(line), &x); err != nil {
+				t.Fatal(err)
+			}
+			e := x.Data
+			log := e.DeviceID.String() + e.Epoch.String()
+			if e.Seq == 1 {
+				chains[log] = api.Genesis(e.DeviceID, e.Epoch)
+			}
+			there.want(t, 200, again.access, "POST", "/api/v1/sync/push",
+				api.PushRequest{Protocol: api.Protocol, DeviceID: e.DeviceID, Epoch: e.Epoch, PrevChain: chains[log], Entries: []api.Entry{e.Entry}})
+			chains[log] = chains[log].Next(e.SHA256)
+		}
+		if was, is := logs(s, ana), logs(there, again); len(is) != 3 || !maps.Equal(was, is) {
+			t.Errorf("the logs were %v, and are %v there", was, is)
 		}
 	})
 }

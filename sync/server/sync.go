@@ -31,28 +31,37 @@ func (s *server) syncRoutes() {
 	device.Schema.Format = "uuid"
 	wait := queryNumber("wait", int64(l.MaxWaitSeconds), "Seconds to wait while there is nothing.")
 	tags := []string{"Sync"}
-	s.plain(pushes, huma.Operation{OperationID: "push", Method: "POST", Path: "/api/v1/sync/push", Summary: "Add to the log of a device",
-		Description: "The same push again is answered as before.", Tags: tags, Errors: []int{400, 402, 404, 408, 409, 410, 413, 415, 422, 426},
-		RequestBody: s.takes("The next entries.", api.PushRequest{}), Responses: s.answers(200, "application/json", "Stored durably", api.PushResponse{})}, s.push)
+	push := huma.Operation{OperationID: "push", Method: "POST", Path: "/api/v1/sync/push", Summary: "Add to the log of a device",
+		Description: "The same push again is answered as before.", Tags: tags, Errors: []int{400, 402, 404, 408, 409, 410, 413, 415, 422, 426, 507},
+		RequestBody: s.takes("The next entries.", api.PushRequest{}), Responses: s.answers(200, "application/json", "Stored durably", api.PushResponse{})}
+	s.plain(pushes, push, s.push)
 	lines := s.answers(200, "application/x-ndjson", "Entries, one a line, and the end", api.PullEntry{})
-	lines["200"].Content["application/x-ndjson"].Schema = &huma.Schema{AnyOf: []*huma.Schema{s.schema(reflect.TypeFor[api.PullEntry]()), s.schema(reflect.TypeFor[api.PullEnd]())}}
-	s.plain(reads, huma.Operation{OperationID: "pull", Method: "GET", Path: "/api/v1/sync/pull", Summary: "The entries of the account's other devices",
-		Description: "Lines of JSON: entries in the order of server_seq, then {\"next\", \"head\"}. An answer without that last line was cut off.", Tags: tags,
-		Errors: []int{410, 422}, Parameters: []*huma.Param{queryNumber("after", 1<<62, "server_seq of the last entry that the device has; 0 is the beginning."),
-			queryNumber("limit", int64(l.MaxPullEntries), "Entries at most."), wait, device, queryParam("own", "boolean", "The device's own entries too.")},
-		Responses: lines}, s.pull)
-	s.plain(reads, huma.Operation{OperationID: "ack", Method: "POST", Path: "/api/v1/sync/ack", Summary: "Say up to where a device has pulled", Tags: tags,
-		Errors: []int{400, 404, 408, 413, 415, 422}, Parameters: []*huma.Param{device},
-		RequestBody: s.takes("The cursor.", api.AckRequest{}), Responses: s.answers(200, "application/json", "Kept", api.AckResponse{})}, s.ack)
-	s.plain(reads, huma.Operation{OperationID: "syncState", Method: "GET", Path: "/api/v1/sync/state", Summary: "How far each log of the account is there", Tags: tags,
-		Errors: []int{422}, Parameters: []*huma.Param{device}, Responses: s.answers(200, "application/json", "All logs", api.SyncState{})}, s.syncState)
-	s.plain(public, huma.Operation{OperationID: "capabilities", Method: "GET", Path: "/api/v1/sync/capabilities", Summary: "What this server speaks, and its limits", Tags: tags,
-		Responses: s.answers(200, "application/json", "Capabilities", api.Capabilities{})}, s.capabilities)
-	s.plain(commands, huma.Operation{OperationID: "leaseCommands", Method: "GET", Path: "/api/v1/sync/commands", Summary: "What the device is to do, leased to it", Tags: tags,
-		Errors: []int{404, 409, 422}, Parameters: []*huma.Param{device, wait}, Responses: s.answers(200, "application/json", "Commands, oldest first", api.CommandsResponse{})}, s.leaseCommands)
-	s.plain(commands, huma.Operation{OperationID: "updateCommand", Method: "POST", Path: "/api/v1/sync/commands/{id}", Summary: "A word of the device on a command", Tags: tags,
-		Errors: []int{400, 404, 408, 409, 413, 415, 422}, Parameters: []*huma.Param{pathID("The command.")},
-		RequestBody: s.takes("State and progress.", api.CommandUpdate{}), Responses: s.answers(200, "application/json", "Taken", api.CommandUpdated{})}, s.updateCommand)
+	lines["200"].Content["application/x-ndjson"].Schema = &huma.Schema{AnyOf: []*huma.Schema{s.schema(reflect.TypeFor[api.PullEntry]()),
+		s.schema(reflect.TypeFor[api.PullEnd]())}}
+	pull := huma.Operation{OperationID: "pull", Method: "GET", Path: "/api/v1/sync/pull", Summary: "The entries of the account's other devices",
+		Description: "Lines of JSON: entries in the order of server_seq, then {\"next\", \"head\"}. An answer without that last line was cut off.",
+		Tags:        tags, Errors: []int{404, 410, 422}, Responses: lines,
+		Parameters: []*huma.Param{queryNumber("after", 1<<62, "server_seq of the last entry that the device has; 0 is the beginning."),
+			queryNumber("limit", int64(l.MaxPullEntries), "Entries at most."), wait, device, queryParam("own", "boolean", "The device's own entries too.")}}
+	s.plain(reads, pull, s.pull)
+	ack := huma.Operation{OperationID: "ack", Method: "POST", Path: "/api/v1/sync/ack", Summary: "Say up to where a device has pulled", Tags: tags,
+		Errors: []int{400, 404, 408, 413, 415, 422}, Parameters: []*huma.Param{device}, RequestBody: s.takes("The cursor.", api.AckRequest{}),
+		Responses: s.answers(200, "application/json", "Kept", api.AckResponse{})}
+	s.plain(pushes, ack, s.ack)
+	state := huma.Operation{OperationID: "syncState", Method: "GET", Path: "/api/v1/sync/state", Summary: "How far each log of the account is there",
+		Tags: tags, Errors: []int{404, 422}, Parameters: []*huma.Param{device}, Responses: s.answers(200, "application/json", "All logs", api.SyncState{})}
+	s.plain(reads, state, s.syncState)
+	capabilities := huma.Operation{OperationID: "capabilities", Method: "GET", Path: "/api/v1/sync/capabilities",
+		Summary: "What this server speaks, and its limits", Tags: tags, Responses: s.answers(200, "application/json", "Capabilities", api.Capabilities{})}
+	s.plain(public, capabilities, s.capabilities)
+	lease := huma.Operation{OperationID: "leaseCommands", Method: "GET", Path: "/api/v1/sync/commands", Summary: "What the device is to do, leased to it",
+		Tags: tags, Errors: []int{404, 409, 422}, Parameters: []*huma.Param{device, wait},
+		Responses: s.answers(200, "application/json", "Commands, oldest first", api.CommandsResponse{})}
+	s.plain(commands, lease, s.leaseCommands)
+	update := huma.Operation{OperationID: "updateCommand", Method: "POST", Path: "/api/v1/sync/commands/{id}", Summary: "A word of the device on a command",
+		Tags: tags, Errors: []int{400, 404, 408, 409, 413, 415, 422}, Parameters: []*huma.Param{pathID("The command.")},
+		RequestBody: s.takes("State and progress.", api.CommandUpdate{}), Responses: s.answers(200, "application/json", "Taken", api.CommandUpdated{})}
+	s.plain(commands, update, s.updateCommand)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {
@@ -98,17 +107,34 @@ func wantJSON(r *http.Request) error {
 	return nil
 }
 
-// speaksFor is the device that a request is about: that of the credentials, or one that the request names.
-func speaksFor(id *identity, named uuid.UUID, field string) (uuid.UUID, error) {
+// speaksFor is the device that a request is about: that of the credentials, or one that the request names; uuid.Nil if
+// neither is of any.
+func speaksFor(id *identity, named uuid.UUID) (uuid.UUID, error) {
 	switch {
-	case id.device == uuid.Nil && named == uuid.Nil:
-		return uuid.Nil, invalid(field, "is missing: these credentials are of no device")
 	case id.device == uuid.Nil:
 		return named, nil
 	case named != uuid.Nil && named != id.device:
 		return uuid.Nil, store.ErrNotFound
 	}
 	return id.device, nil
+}
+
+// askedDevice is speaksFor of a request that may name a device in its query.
+func askedDevice(r *http.Request) (uuid.UUID, error) {
+	named, err := queryID(r, "device_id")
+	if err != nil {
+		return uuid.Nil, err
+	}
+	return speaksFor(who(r.Context()), named)
+}
+
+// needDevice is askedDevice of a request that makes no sense without one.
+func needDevice(r *http.Request) (uuid.UUID, error) {
+	device, err := askedDevice(r)
+	if err == nil && device == uuid.Nil {
+		err = invalid("query.device_id", "is missing: these credentials are of no device")
+	}
+	return device, err
 }
 
 func queryID(r *http.Request, name string) (uuid.UUID, error) {
@@ -146,7 +172,7 @@ func (s *server) push(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := speaksFor(id, req.DeviceID, "body.device_id"); err != nil {
+	if _, err := speaksFor(id, req.DeviceID); err != nil {
 		return err
 	}
 	quota := s.cfg.Quotas[id.tier]
@@ -180,14 +206,9 @@ func (s *server) pull(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	device, err := queryID(r, "device_id")
+	device, err := askedDevice(r)
 	if err != nil {
 		return err
-	}
-	if id.device != uuid.Nil {
-		if device, err = speaksFor(id, device, "query.device_id"); err != nil {
-			return err
-		}
 	}
 	from := store.PullFrom{After: after, Limit: int(limit), Except: device}
 	if limit == 0 {
@@ -246,11 +267,8 @@ func (s *server) pull(w http.ResponseWriter, r *http.Request) error {
 
 func (s *server) ack(w http.ResponseWriter, r *http.Request) error {
 	ctx, id := r.Context(), who(r.Context())
-	device, err := queryID(r, "device_id")
+	device, err := needDevice(r)
 	if err != nil {
-		return err
-	}
-	if device, err = speaksFor(id, device, "query.device_id"); err != nil {
 		return err
 	}
 	var req api.AckRequest
@@ -287,14 +305,9 @@ func (s *server) epochOf(ctx context.Context, user, device uuid.UUID) (uuid.UUID
 
 func (s *server) syncState(w http.ResponseWriter, r *http.Request) error {
 	id := who(r.Context())
-	device, err := queryID(r, "device_id")
+	device, err := askedDevice(r)
 	if err != nil {
 		return err
-	}
-	if id.device != uuid.Nil {
-		if device, err = speaksFor(id, device, "query.device_id"); err != nil {
-			return err
-		}
 	}
 	states, head, err := s.store.SyncState(r.Context(), id.user)
 	if err != nil {
@@ -319,11 +332,8 @@ func (s *server) capabilities(w http.ResponseWriter, _ *http.Request) error {
 
 func (s *server) leaseCommands(w http.ResponseWriter, r *http.Request) error {
 	ctx, id := r.Context(), who(r.Context())
-	device, err := queryID(r, "device_id")
+	device, err := needDevice(r)
 	if err != nil {
-		return err
-	}
-	if device, err = speaksFor(id, device, "query.device_id"); err != nil {
 		return err
 	}
 	wait, err := queryInt(r, "wait", int64(api.DefaultLimits().MaxWaitSeconds))
@@ -379,7 +389,7 @@ func (s *server) updateCommand(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := speaksFor(id, before.DeviceID, "device"); err != nil {
+	if _, err := speaksFor(id, before.DeviceID); err != nil {
 		return err
 	}
 	var c store.Command

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -52,33 +53,46 @@ func (e *AuditEvent) after(chain [32]byte) [32]byte {
 // Audit appends an event to the trail of e.UserID; number, time and chain are the store's. ErrNotFound: no such user.
 func (s *Store) Audit(ctx context.Context, e AuditEvent) error {
 	user, who := trail(e.UserID)
-	e.Actor, e.Action, e.Target, e.Address, e.Request = text(e.Actor), text(e.Action), text(e.Target), text(e.Address), text(e.Request)
 	err := s.db.run(ctx, who, false, func(t tx) error {
 		if e.UserID != uuid.Nil { // an erased user gets no trail any more
 			if err := one(ctx, t, "select id from users where id = $1"+t.dialect().forShare, []any{user}, new(uuid.UUID)); err != nil {
 				return err
 			}
 		}
-		if _, err := t.exec(ctx, "insert into audit_heads (user_id, n, chain, base_chain) values ($1, 0, $2, $2) on conflict (user_id) do nothing",
-			user, [32]byte{}); err != nil {
-			return err
-		}
-		var chain [32]byte
-		if err := one(ctx, t, "select n, chain from audit_heads where user_id = $1"+t.dialect().forUpdate, []any{user}, &e.N, &chain); err != nil {
-			return err
-		}
-		e.N++
-		e.At = s.now()
-		e.Chain = e.after(chain)
-		return t.execAll(ctx,
-			statement{"insert into audit_log (" + auditColumns + ") values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-				[]any{user, e.N, e.At, e.Actor, e.Action, e.Target, e.Address, e.Request, e.Detail, e.Chain}},
-			statement{"update audit_heads set n = $2, chain = $3 where user_id = $1", []any{user, e.N, e.Chain}})
+		return s.audit(ctx, t, e)
 	})
 	if err != nil {
 		return fmt.Errorf("write the audit log: %w", err)
 	}
 	return nil
+}
+
+// audit appends an event within a transaction, which holds on to the user's row already: whoever takes both that and the
+// trail takes them in this order.
+func (s *Store) audit(ctx context.Context, t tx, e AuditEvent) error {
+	user, _ := trail(e.UserID)
+	e.Actor, e.Action, e.Target, e.Address, e.Request = text(e.Actor), text(e.Action), text(e.Target), text(e.Address), text(e.Request)
+	var chain [32]byte
+	head := func() error {
+		return one(ctx, t, "select n, chain from audit_heads where user_id = $1"+t.dialect().forUpdate, []any{user}, &e.N, &chain)
+	}
+	err := head()
+	if errors.Is(err, ErrNotFound) { // the first event of the trail
+		if _, err = t.exec(ctx, "insert into audit_heads (user_id, n, chain, base_chain) values ($1, 0, $2, $2) on conflict (user_id) do nothing",
+			user, [32]byte{}); err == nil {
+			err = head()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	e.N++
+	e.At = s.now()
+	e.Chain = e.after(chain)
+	return t.execAll(ctx,
+		statement{"insert into audit_log (" + auditColumns + ") values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+			[]any{user, e.N, e.At, e.Actor, e.Action, e.Target, e.Address, e.Request, e.Detail, e.Chain}},
+		statement{"update audit_heads set n = $2, chain = $3 where user_id = $1", []any{user, e.N, e.Chain}})
 }
 
 const auditColumns = "user_id, n, at, actor, action, target, address, request, detail, chain"

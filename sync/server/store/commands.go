@@ -51,8 +51,13 @@ func insertCommand(c *Command) statement {
 			c.CreatedAt, c.ExpiresAt, c.Lease, c.LeaseUntil, c.Attempts, c.Result, c.Error, c.Stop, c.FinishedAt}}
 }
 
-func command(ctx context.Context, t tx, user, id uuid.UUID) (c Command, err error) {
-	err = one(ctx, t, "select "+commandColumns+" from commands where user_id = $1 and id = $2"+t.dialect().forUpdate, []any{user, id}, c.fields()...)
+// command reads one, for it to be changed.
+func command(ctx context.Context, t tx, user, id uuid.UUID) (Command, error) {
+	return commandWhere(ctx, t, user, "id", id)
+}
+
+func commandWhere(ctx context.Context, t tx, user uuid.UUID, column string, id uuid.UUID) (c Command, err error) {
+	err = one(ctx, t, "select "+commandColumns+" from commands where user_id = $1 and "+column+" = $2"+t.dialect().forUpdate, []any{user, id}, c.fields()...)
 	return c, err
 }
 
@@ -200,19 +205,8 @@ func (s *Store) CancelCommand(ctx context.Context, user, id uuid.UUID) (Command,
 	var c Command
 	var told []Event
 	err := s.as(ctx, user, func(t tx) (err error) {
-		if c, err = command(ctx, t, user, id); err != nil {
-			return err
-		}
-		switch {
-		case c.State.Final():
-			return ErrFinal
-		case c.State == api.CommandRunning:
-			_, err = t.exec(ctx, "update commands set stop = $3 where user_id = $1 and id = $2", user, id, true)
-		default:
-			told, err = s.endCommands(ctx, t, api.CommandCancelled, "user_id = $3 and id = $4", user, id)
-		}
-		if err == nil {
-			c, err = command(ctx, t, user, id)
+		if c, err = command(ctx, t, user, id); err == nil {
+			c, told, err = s.cancelCommand(ctx, t, c)
 		}
 		return err
 	})
@@ -221,6 +215,21 @@ func (s *Store) CancelCommand(ctx context.Context, user, id uuid.UUID) (Command,
 	}
 	s.tell(told...)
 	return c, nil
+}
+
+func (s *Store) cancelCommand(ctx context.Context, t tx, c Command) (_ Command, told []Event, err error) {
+	switch {
+	case c.State.Final():
+		return c, nil, ErrFinal
+	case c.State == api.CommandRunning:
+		_, err = t.exec(ctx, "update commands set stop = $3 where user_id = $1 and id = $2", c.UserID, c.ID, true)
+	default:
+		told, err = s.endCommands(ctx, t, api.CommandCancelled, "user_id = $3 and id = $4", c.UserID, c.ID)
+	}
+	if err == nil {
+		c, err = command(ctx, t, c.UserID, c.ID)
+	}
+	return c, told, err
 }
 
 // endCommands gives the open commands of a condition, whose arguments begin with $3, a final state that no device has asked

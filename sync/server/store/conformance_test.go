@@ -292,8 +292,43 @@ func TestLocations(t *testing.T) {
 		_, err = s.LocationByID(ctx, other.ID, l.ID)
 		is(t, err, ErrNotFound)
 		same(t, must(s.DeviceByID(ctx, u.ID, l.ID))(t).Kind, string(api.DeviceLocation))
+		// What is to be done there, the oldest first.
+		same(t, must(s.OpenLocations(ctx))(t), []OpenLocation(nil))
+		_, err = s.NextOperation(ctx, u.ID, l.ID)
+		is(t, err, ErrNotFound)
+		var ops []Operation
+		for range 2 {
+			o, _, err := s.CreateOperation(ctx, u.ID, NewOperation{DeviceID: l.ID, Kind: "organize"})
+			ok(t, err)
+			ops = append(ops, o)
+			s.clock.pass(time.Second)
+		}
+		_, _, err = s.CreateOperation(ctx, u.ID, NewOperation{DeviceID: s.newDevice(t, u.ID).ID, Kind: "organize"})
+		ok(t, err)
+		same(t, must(s.OpenLocations(ctx))(t), []OpenLocation{{UserID: u.ID, ID: l.ID, Since: ops[0].CreatedAt}})
+		same(t, must(s.NextOperation(ctx, u.ID, l.ID))(t), ops[0])
+		_, err = s.NextOperation(ctx, other.ID, l.ID)
+		is(t, err, ErrNotFound)
+		must(s.UpdateOperation(ctx, u.ID, ops[0].ID, Progress{Status: api.OpCompleted}))(t)
+		same(t, must(s.NextOperation(ctx, u.ID, l.ID))(t), ops[1])
+		must(s.UpdateOperation(ctx, u.ID, ops[1].ID, Progress{Status: api.OpCompleted}))(t)
+		same(t, must(s.OpenLocations(ctx))(t), []OpenLocation(nil))
+		// Rules.
+		set := RuleSet{UserID: u.ID, LocationID: l.ID, Name: "a", Source: "rules: x"}
+		ok(t, s.SetRules(ctx, set))
+		set.Source, set.CreatedAt = "rules: y", s.clock.Now()
+		ok(t, s.SetRules(ctx, set))
+		same(t, must(s.RuleSets(ctx, u.ID))(t), []RuleSet{set})
+		same(t, must(s.RuleSetByName(ctx, u.ID, l.ID, "a"))(t), set)
+		is(t, s.SetRules(ctx, RuleSet{UserID: u.ID, LocationID: newID(), Name: "a"}), ErrNotFound)
+		is(t, s.RemoveRules(ctx, u.ID, l.ID, "b"), ErrNotFound)
+		set.Name = "b"
+		ok(t, s.SetRules(ctx, set))
+		ok(t, s.RemoveRules(ctx, u.ID, l.ID, "a"))
+		same(t, len(must(s.RuleSets(ctx, u.ID))(t)), 1)
 		is(t, s.DeleteLocation(ctx, other.ID, l.ID), ErrNotFound)
 		ok(t, s.DeleteLocation(ctx, u.ID, l.ID))
+		same(t, must(s.RuleSets(ctx, u.ID))(t), []RuleSet(nil))
 		if must(s.DeviceByID(ctx, u.ID, l.ID))(t).RevokedAt.IsZero() {
 			t.Fatal("its device is still welcome")
 		}
@@ -404,6 +439,108 @@ func TestOperations(t *testing.T) {
 		ok(t, err)
 		_, _, err = s.Operations(ctx, u.ID, OperationFilter{Path: "x"}, Page{Cursor: next})
 		is(t, err, api.ErrCursor)
+	})
+}
+
+// TestAskedFor: the trail of a user has what was asked for, in the transaction of that, and nothing of what was refused.
+func TestAskedFor(t *testing.T) {
+	databases(t, func(t *testing.T, s testStore) {
+		ctx := t.Context()
+		u := s.newUser(t, "ann@example.org")
+		d := s.newDevice(t, u.ID)
+		loc := must(s.CreateLocation(ctx, Location{UserID: u.ID, Name: "inbox", Root: "/srv/ann"}))(t)
+		id := newID()
+		n := NewOperation{ID: id, DeviceID: loc.ID, Kind: "organize", Job: jobFor(u.ID, id), Key: "k", RequestSHA: sum("request"),
+			Audit: AuditEvent{Actor: "session:1", Action: "operation.start", Target: id.String(), Address: "192.0.2.1", Request: "r"}}
+		for range 2 { // the second time it is replayed
+			_, _, err := s.CreateOperation(ctx, u.ID, n)
+			ok(t, err)
+		}
+		n.Key = ""
+		_, _, err := s.CreateOperation(ctx, u.ID, n)
+		is(t, err, ErrExists)
+		n.ID, n.DeviceID = newID(), newID()
+		_, _, err = s.CreateOperation(ctx, u.ID, n)
+		is(t, err, ErrNotFound)
+		n.DeviceID, n.Audit.Action = d.ID, "operation.device"
+		_, _, err = s.CreateOperation(ctx, u.ID, n)
+		ok(t, err)
+		must(s.UpdateOperation(ctx, u.ID, id, Progress{Status: api.OpCompleted, FilesProcessed: 1}))(t)
+		for range 2 { // the second time another is under way
+			_, _, err = s.Rollback(ctx, u.ID, id, NewOperation{Audit: AuditEvent{Action: "operation.rollback"}})
+		}
+		if _, refused := errors.AsType[*RollbackError](err); !refused {
+			t.Fatal(err)
+		}
+		ok(t, s.VerifyAudit(ctx, u.ID))
+		events, _, err := s.AuditTrail(ctx, u.ID, Page{})
+		ok(t, err)
+		var actions []string
+		for _, e := range events {
+			actions = append(actions, e.Action)
+		}
+		same(t, actions, []string{"operation.rollback", "operation.device", "operation.start"})
+		if e := events[2]; e.N != 1 || e.Actor != "session:1" || e.Target != id.String() || e.Address != "192.0.2.1" || e.Request != "r" {
+			t.Fatal(e)
+		}
+	})
+}
+
+// TestStop: what nobody has begun is cancelled, and who is at work is asked to stop.
+func TestStop(t *testing.T) {
+	databases(t, func(t *testing.T, s testStore) {
+		ctx := t.Context()
+		u := s.newUser(t, "ann@example.org")
+		d := s.newDevice(t, u.ID)
+		loc := must(s.CreateLocation(ctx, Location{UserID: u.ID, Name: "inbox", Root: "/srv/ann"}))(t)
+		ask := func(device uuid.UUID) uuid.UUID {
+			t.Helper()
+			o, _, err := s.CreateOperation(ctx, u.ID, NewOperation{DeviceID: device, Kind: "organize"})
+			ok(t, err)
+			return o.ID
+		}
+		for _, device := range []uuid.UUID{loc.ID, d.ID} {
+			id := ask(device)
+			o := must(s.StopOperation(ctx, u.ID, id))(t)
+			same(t, o.Status, api.OpCancelled)
+			same(t, must(s.OperationByID(ctx, u.ID, id))(t), o)
+			_, err := s.StopOperation(ctx, u.ID, id)
+			is(t, err, ErrFinal)
+			_, err = s.UpdateOperation(ctx, u.ID, id, Progress{Status: api.OpRunning})
+			is(t, err, ErrFinal)
+		}
+		is(t, func() error { _, err := s.NextOperation(ctx, u.ID, loc.ID); return err }(), ErrNotFound)
+
+		id := ask(loc.ID)
+		p := Progress{Status: api.OpRunning, FilesTotal: 7, FilesProcessed: 3}
+		before := must(s.UpdateOperation(ctx, u.ID, id, p))(t)
+		o := must(s.StopOperation(ctx, u.ID, id))(t)
+		if !o.Stop || o.Status != api.OpRunning || o.FilesProcessed != 3 || o.Version != before.Version+1 {
+			t.Fatal(o)
+		}
+		same(t, must(s.OperationByID(ctx, u.ID, id))(t), o)
+		if o = must(s.UpdateOperation(ctx, u.ID, id, p))(t); !o.Stop {
+			t.Fatal("a word of progress has made it go on")
+		}
+		must(s.UpdateOperation(ctx, u.ID, id, Progress{Status: api.OpPartial}))(t)
+		_, err := s.StopOperation(ctx, u.ID, id)
+		is(t, err, ErrFinal)
+
+		id = ask(d.ID)
+		c := must(s.LeaseCommands(ctx, u.ID, d.ID, 1, time.Minute))(t)[0]
+		must(s.RenewCommand(ctx, u.ID, c.ID, c.Lease, time.Minute, nil))(t)
+		if o := must(s.StopOperation(ctx, u.ID, id))(t); o.Status != api.OpRunning {
+			t.Fatal(o)
+		}
+		if c := must(s.RenewCommand(ctx, u.ID, c.ID, c.Lease, time.Minute, nil))(t); !c.Stop {
+			t.Fatal("the device is not told")
+		}
+
+		own := newID()
+		l := newLog(u.ID, d.ID).add(own, &api.Started{Kind: "organize", Root: "/home/u"})
+		s.push(t, l, l.all())
+		_, err = s.StopOperation(ctx, u.ID, own)
+		is(t, err, ErrFinal)
 	})
 }
 
@@ -1033,7 +1170,7 @@ func TestErase(t *testing.T) {
 			seen[what]++
 			return err
 		}))
-		same(t, seen, map[string]int{"user": 1, "device": 2, "location": 1, "api_key": 1, "session": 1, "operation": 3, "command": 1, "audit": 1, "entry": 3})
+		same(t, seen, map[string]int{"user": 1, "device": 2, "location": 1, "rules": 1, "api_key": 1, "session": 1, "operation": 3, "command": 1, "audit": 1, "entry": 3})
 		is(t, s.Export(ctx, newID(), nil), ErrNotFound)
 
 		before := s.dump(t)
@@ -1074,6 +1211,7 @@ func (s testStore) furnish(t testing.TB, u User) {
 	_, _, err := s.Ack(ctx, u.ID, d.ID, l.epoch, 1)
 	ok(t, err)
 	loc := must(s.CreateLocation(ctx, Location{UserID: u.ID, Name: "inbox", Root: "/srv/" + u.Email}))(t)
+	ok(t, s.SetRules(ctx, RuleSet{UserID: u.ID, LocationID: loc.ID, Name: "r", Source: "of " + u.Email}))
 	id := newID()
 	_, _, err = s.CreateOperation(ctx, u.ID, NewOperation{ID: id, DeviceID: loc.ID, Kind: "organize", Job: jobFor(u.ID, id), Key: "k"})
 	ok(t, err)
@@ -1230,6 +1368,7 @@ func TestOthers(t *testing.T) {
 		h := sum("key")
 		k := must(s.CreateAPIKey(ctx, APIKey{UserID: owner.ID, Prefix: "p", Hash: h[:]}))(t)
 		loc := must(s.CreateLocation(ctx, Location{UserID: owner.ID, Name: "inbox", Root: "/srv/ann"}))(t)
+		ok(t, s.SetRules(ctx, RuleSet{UserID: owner.ID, LocationID: loc.ID, Name: "r"}))
 		before := s.dump(t)
 		ask := map[string]func(device, op, command, session, key, location uuid.UUID) error{
 			"DeviceByID":   func(d, _, _, _, _, _ uuid.UUID) error { _, err := s.DeviceByID(ctx, u.ID, d); return err },
@@ -1266,9 +1405,16 @@ func TestOthers(t *testing.T) {
 				_, err := s.FinishCommand(ctx, u.ID, c, newID(), api.CommandFailed, nil)
 				return err
 			},
-			"CancelCommand":  func(_, _, c, _, _, _ uuid.UUID) error { _, err := s.CancelCommand(ctx, u.ID, c); return err },
-			"EndSession":     func(_, _, _, x, _, _ uuid.UUID) error { return s.EndSession(ctx, u.ID, x, "x") },
-			"DeleteAPIKey":   func(_, _, _, _, k, _ uuid.UUID) error { return s.DeleteAPIKey(ctx, u.ID, k) },
+			"CancelCommand": func(_, _, c, _, _, _ uuid.UUID) error { _, err := s.CancelCommand(ctx, u.ID, c); return err },
+			"EndSession":    func(_, _, _, x, _, _ uuid.UUID) error { return s.EndSession(ctx, u.ID, x, "x") },
+			"DeleteAPIKey":  func(_, _, _, _, k, _ uuid.UUID) error { return s.DeleteAPIKey(ctx, u.ID, k) },
+			"StopOperation": func(_, op, _, _, _, _ uuid.UUID) error { _, err := s.StopOperation(ctx, u.ID, op); return err },
+			"SetRules": func(_, _, _, _, _, x uuid.UUID) error {
+				return s.SetRules(ctx, RuleSet{UserID: u.ID, LocationID: x, Name: "r"})
+			},
+			"RuleSetByName":  func(_, _, _, _, _, x uuid.UUID) error { _, err := s.RuleSetByName(ctx, u.ID, x, "r"); return err },
+			"RemoveRules":    func(_, _, _, _, _, x uuid.UUID) error { return s.RemoveRules(ctx, u.ID, x, "r") },
+			"NextOperation":  func(d, _, _, _, _, _ uuid.UUID) error { _, err := s.NextOperation(ctx, u.ID, d); return err },
 			"LocationByID":   func(_, _, _, _, _, x uuid.UUID) error { _, err := s.LocationByID(ctx, u.ID, x); return err },
 			"DeleteLocation": func(_, _, _, _, _, x uuid.UUID) error { return s.DeleteLocation(ctx, u.ID, x) },
 		}
@@ -1283,7 +1429,7 @@ func TestOthers(t *testing.T) {
 			t.Error("another user's session lives")
 		}
 		n := len(must(s.Devices(ctx, u.ID))(t)) + len(must(s.APIKeys(ctx, u.ID))(t)) + len(must(s.Sessions(ctx, u.ID))(t)) + len(must(s.Locations(ctx, u.ID))(t)) +
-			len(must(s.LeaseCommands(ctx, u.ID, d.ID, 9, 1))(t))
+			len(must(s.RuleSets(ctx, u.ID))(t)) + len(must(s.LeaseCommands(ctx, u.ID, d.ID, 9, 1))(t))
 		ops, _, err := s.Operations(ctx, u.ID, OperationFilter{}, Page{})
 		ok(t, err)
 		commands, _, err := s.Commands(ctx, u.ID, Page{})

@@ -199,6 +199,92 @@ func (s *Store) AllLocations(ctx context.Context) ([]Location, error) {
 	return s.locations(ctx, scope{system: true}, "")
 }
 
+// OpenLocation is a location in which something is to be done.
+type OpenLocation struct {
+	UserID, ID uuid.UUID
+	Since      time.Time // the oldest of it was asked for
+}
+
+// OpenLocations are those, of all users, with operations that have not ended.
+func (s *Store) OpenLocations(ctx context.Context) ([]OpenLocation, error) {
+	var all []OpenLocation
+	err := s.db.read(ctx, scope{system: true}, "select l.user_id, l.id, min(o.created_at) from operations o join locations l on l.user_id = o.user_id "+
+		"and l.id = o.device_id where "+openOperation+" group by l.user_id, l.id order by 3", nil, func(r rows) error {
+		var l OpenLocation
+		err := r.scan(&l.UserID, &l.ID, &l.Since)
+		all = append(all, l)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list locations with something to do: %w", err)
+	}
+	return all, nil
+}
+
+// RuleSet are rules that the operator has given a location, to be asked for by their name.
+type RuleSet struct {
+	UserID     uuid.UUID
+	LocationID uuid.UUID
+	Name       string // unique for the location
+	Source     string // as package rules reads it
+	CreatedAt  time.Time
+}
+
+const ruleSetColumns = "user_id, location_id, name, source, created_at"
+
+func (r *RuleSet) fields() []any {
+	return []any{&r.UserID, &r.LocationID, &r.Name, &r.Source, &r.CreatedAt}
+}
+
+// SetRules gives a location rules, in the place of those with the same name. ErrNotFound: no such location.
+func (s *Store) SetRules(ctx context.Context, r RuleSet) error {
+	r.CreatedAt = s.now()
+	err := s.as(ctx, r.UserID, func(t tx) error {
+		_, err := t.exec(ctx, "insert into location_rules ("+ruleSetColumns+`) values ($1, $2, $3, $4, $5)
+			on conflict (user_id, location_id, name) do update set source = excluded.source, created_at = excluded.created_at`,
+			r.UserID, r.LocationID, r.Name, r.Source, r.CreatedAt)
+		return err
+	})
+	if orphan(err) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("set rules of location: %w", err)
+	}
+	return nil
+}
+
+// RemoveRules takes rules from a location. ErrNotFound.
+func (s *Store) RemoveRules(ctx context.Context, user, location uuid.UUID, name string) error {
+	return s.change(ctx, "remove rules of location", user, "delete from location_rules where user_id = $1 and location_id = $2 and name = $3", location, name)
+}
+
+// RuleSets are those of all of the user's locations, by location and name.
+func (s *Store) RuleSets(ctx context.Context, user uuid.UUID) ([]RuleSet, error) {
+	var all []RuleSet
+	err := s.db.read(ctx, scope{user: user}, "select "+ruleSetColumns+" from location_rules where user_id = $1 order by location_id, name", []any{user},
+		func(r rows) error {
+			var x RuleSet
+			err := r.scan(x.fields()...)
+			all = append(all, x)
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("list rules of locations: %w", err)
+	}
+	return all, nil
+}
+
+// RuleSetByName is one of a location of the user's. ErrNotFound.
+func (s *Store) RuleSetByName(ctx context.Context, user, location uuid.UUID, name string) (r RuleSet, err error) {
+	err = s.view(ctx, scope{user: user}, "select "+ruleSetColumns+" from location_rules where user_id = $1 and location_id = $2 and name = $3",
+		[]any{user, location, name}, r.fields()...)
+	if err != nil {
+		return RuleSet{}, fmt.Errorf("read rules of location: %w", err)
+	}
+	return r, nil
+}
+
 // DeleteLocation forgets the folder and revokes its device; its history stays. ErrNotFound.
 func (s *Store) DeleteLocation(ctx context.Context, user, id uuid.UUID) error {
 	err := s.as(ctx, user, func(t tx) error {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -35,20 +36,23 @@ type Operation struct {
 	StartedAt       time.Time
 	CompletedAt     time.Time
 	RollbackOf      uuid.UUID
+	Stop            bool  // somebody wants the worker that is at it to stop
 	Version         int64 // 1, 2, 3, ...: one more with every change
 }
 
 const operationColumns = `user_id, id, device_id, kind, status, root, options, files_total, files_processed, files_failed, duplicates_found,
-	bytes_moved, error, created_at, started_at, completed_at, rollback_of, version`
+	bytes_moved, error, created_at, started_at, completed_at, rollback_of, stop, version`
 
 func (o *Operation) fields() []any {
 	return []any{&o.UserID, &o.ID, &o.DeviceID, &o.Kind, (*string)(&o.Status), &o.Root, &o.Options, &o.FilesTotal, &o.FilesProcessed,
-		&o.FilesFailed, &o.DuplicatesFound, &o.BytesMoved, &o.Error, &o.CreatedAt, &o.StartedAt, &o.CompletedAt, &o.RollbackOf, &o.Version}
+		&o.FilesFailed, &o.DuplicatesFound, &o.BytesMoved, &o.Error, &o.CreatedAt, &o.StartedAt, &o.CompletedAt, &o.RollbackOf,
+		&o.Stop, &o.Version}
 }
 
 func (o *Operation) values() []any {
 	return []any{o.UserID, o.ID, o.DeviceID, o.Kind, string(o.Status), o.Root, o.Options, o.FilesTotal, o.FilesProcessed,
-		o.FilesFailed, o.DuplicatesFound, o.BytesMoved, o.Error, o.CreatedAt, o.StartedAt, o.CompletedAt, o.RollbackOf, o.Version}
+		o.FilesFailed, o.DuplicatesFound, o.BytesMoved, o.Error, o.CreatedAt, o.StartedAt, o.CompletedAt, o.RollbackOf,
+		o.Stop, o.Version}
 }
 
 // same leaves the version out.
@@ -64,13 +68,13 @@ func compareID(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
 func insertOperation(o *Operation, asked bool) statement {
 	return statement{"insert into operations (" + operationColumns + `, asked)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`, append(o.values(), asked)}
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`, append(o.values(), asked)}
 }
 
 func writeOperation(o *Operation) statement {
 	return statement{`update operations set device_id = $3, kind = $4, status = $5, root = $6, options = $7, files_total = $8,
 		files_processed = $9, files_failed = $10, duplicates_found = $11, bytes_moved = $12, error = $13, created_at = $14, started_at = $15,
-		completed_at = $16, rollback_of = $17, version = $18 where user_id = $1 and id = $2`, o.values()}
+		completed_at = $16, rollback_of = $17, stop = $18, version = $19 where user_id = $1 and id = $2`, o.values()}
 }
 
 // Job is something for the queue, enqueued in the transaction of what it is for. Arguments hold ids only, that of the user
@@ -94,6 +98,7 @@ type NewOperation struct {
 	Job        *Job            // what a worker is to do, if the device is a location
 	Key        string          // Idempotency-Key; "": none
 	RequestSHA [32]byte        // of the request that came with the key
+	Audit      AuditEvent      // is added to the trail of the user in the same transaction, unless it has no Action
 }
 
 // CreateOperation adds a pending operation and, in the same transaction, what gets it done: the job where the device is a
@@ -204,18 +209,25 @@ func (s *Store) create(ctx context.Context, user uuid.UUID, n *NewOperation, of 
 			CreatedAt: now, RollbackOf: of, Version: 1}
 		add := append(countFor(user, now, 1, 0), insertOperation(&op, true))
 		if d.Kind == string(api.DeviceLocation) {
-			if err := t.execAll(ctx, add...); err != nil || n.Job == nil {
-				return err
+			if n.Job != nil {
+				if err := t.enqueue(ctx, n.Job); err != nil {
+					return err
+				}
 			}
-			return t.enqueue(ctx, n.Job)
+		} else {
+			kind := api.CommandOrganize
+			if of != uuid.Nil {
+				kind = api.CommandRollback
+			}
+			add = append(add, insertCommand(&Command{ID: newID(), UserID: user, DeviceID: n.DeviceID, Kind: kind, Operation: n.ID,
+				RollbackOf: of, Params: n.Params, MAC: n.MAC, State: api.CommandQueued, CreatedBy: n.CreatedBy, CreatedAt: now,
+				ExpiresAt: now.Add(cmp.Or(n.Expires, 7*day))}))
 		}
-		kind := api.CommandOrganize
-		if of != uuid.Nil {
-			kind = api.CommandRollback
+		if err := t.execAll(ctx, add...); err != nil || n.Audit.Action == "" {
+			return err
 		}
-		return t.execAll(ctx, append(add, insertCommand(&Command{ID: newID(), UserID: user, DeviceID: n.DeviceID, Kind: kind, Operation: n.ID,
-			RollbackOf: of, Params: n.Params, MAC: n.MAC, State: api.CommandQueued, CreatedBy: n.CreatedBy, CreatedAt: now,
-			ExpiresAt: now.Add(cmp.Or(n.Expires, 7*day))}))...)
+		n.Audit.UserID = user
+		return s.audit(ctx, t, n.Audit)
 	})
 	switch {
 	case taken(err, "operations"):
@@ -324,6 +336,19 @@ func (s *Store) OperationByID(ctx context.Context, user, id uuid.UUID) (o Operat
 	return o, nil
 }
 
+// openOperation holds for operations that have not ended: the condition, word for word, of the index operations_open.
+const openOperation = "status in ('pending', 'running')"
+
+// NextOperation is the one of a device that was asked for first and has not ended. ErrNotFound: there is none.
+func (s *Store) NextOperation(ctx context.Context, user, device uuid.UUID) (o Operation, err error) {
+	err = s.view(ctx, scope{user: user}, "select "+operationColumns+" from operations where user_id = $1 and device_id = $2 and "+openOperation+
+		" order by created_at, id limit 1", []any{user, device}, o.fields()...)
+	if err != nil {
+		return Operation{}, fmt.Errorf("read next operation: %w", err)
+	}
+	return o, nil
+}
+
 // Progress is what a worker tells of an operation it carries out: a status and counts so far.
 type Progress struct {
 	Status          api.OperationStatus
@@ -349,6 +374,51 @@ func (s *Store) UpdateOperation(ctx context.Context, user, id uuid.UUID, p Progr
 		return Operation{}, fmt.Errorf("update operation: %w", err)
 	}
 	s.tell(Event{User: user, Kind: EventOperation, ID: id, Seq: o.Version})
+	return o, nil
+}
+
+// StopOperation takes back an operation that nobody has begun: it is cancelled. Who is at work on one already is asked to stop,
+// a worker by Operation.Stop, a device by its command's. ErrNotFound; ErrFinal: it has ended, or its device began it unasked.
+func (s *Store) StopOperation(ctx context.Context, user, id uuid.UUID) (Operation, error) {
+	var o Operation
+	var told []Event
+	err := s.as(ctx, user, func(t tx) (err error) {
+		// The command before its operation, as everywhere.
+		c, err := commandWhere(ctx, t, user, "operation_id", id)
+		if err == nil {
+			if _, told, err = s.cancelCommand(ctx, t, c); err == nil {
+				o, err = operation(ctx, t, user, id, "")
+			}
+			return err
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if o, err = operation(ctx, t, user, id, t.dialect().forUpdate); err != nil {
+			return err
+		}
+		var asked bool
+		if err := one(ctx, t, "select asked from operations where user_id = $1 and id = $2", []any{user, id}, &asked); err != nil {
+			return err
+		}
+		if !asked || o.Status.Finished() {
+			return ErrFinal
+		}
+		told = []Event{{User: user, Kind: EventOperation, ID: id}}
+		if o.Status == api.OpPending {
+			err = s.progress(ctx, t, &o, Progress{Status: api.OpCancelled})
+		} else {
+			o.Stop = true
+			o.Version++
+			err = t.execAll(ctx, writeOperation(&o))
+		}
+		told[0].Seq = o.Version
+		return err
+	})
+	if err != nil {
+		return Operation{}, fmt.Errorf("stop operation: %w", err)
+	}
+	s.tell(told...)
 	return o, nil
 }
 

@@ -293,8 +293,8 @@ func (s *Store) Rebuild(ctx context.Context, user uuid.UUID) error {
 		// Back to before the log spoke of them, unless it no longer says all that it said. Of what was asked for here it
 		// knows all only once it has the last word.
 		const told = "('" + api.KindStarted + "', '" + api.KindFinished + "', '" + api.KindRollback + "')"
-		err = t.query(ctx, "select op_id, max(case when kind = '"+api.KindFinished+"' then 1 else 0 end), max(case when body is null then 1 else 0 end) from sync_log "+
-			"where user_id = $1 and op_id is not null and kind in "+told+" group by op_id", []any{user}, func(r rows) error {
+		err = t.query(ctx, "select op_id, max(case when kind = '"+api.KindFinished+"' then 1 else 0 end), max(case when body is null then 1 else 0 end) "+
+			"from sync_log where user_id = $1 and op_id is not null and kind in "+told+" group by op_id", []any{user}, func(r rows) error {
 			var id uuid.UUID
 			var finished, removed int64
 			if err := r.scan(&id, &finished, &removed); err != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,9 +32,58 @@ import (
 // transaction of what it is for, and a pool of connections that only read and wait for nobody. Ids are 16 bytes, times
 // microseconds since 1970.
 type lite struct {
-	write  *sql.DB
-	ro     *sql.DB
-	insert *river.Client[*sql.Tx]
+	write, ro       *sql.DB
+	toWrite, toRead *prepared
+	insert          *river.Client[*sql.Tx]
+}
+
+// prepared are the statements of a pool of connections by their text, of which SQLite would make a program anew each time.
+// Texts are few but for those with lists in them; what comes when it is full is not kept.
+type prepared struct {
+	pool *sql.DB
+	mu   sync.RWMutex
+	all  map[string]*sql.Stmt
+}
+
+const maxPrepared = 200
+
+func newPrepared(pool *sql.DB) *prepared { return &prepared{pool: pool, all: map[string]*sql.Stmt{}} }
+
+// get is the statement; nil if it is not there.
+func (p *prepared) get(query string) *sql.Stmt {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.all[query]
+}
+
+// add prepares a statement unless it is there. It needs a connection of the pool.
+func (p *prepared) add(ctx context.Context, query string) error {
+	p.mu.RLock()
+	enough := p.all[query] != nil || len(p.all) >= maxPrepared
+	p.mu.RUnlock()
+	if enough {
+		return nil
+	}
+	stmt, err := p.pool.PrepareContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all[query] != nil {
+		return stmt.Close()
+	}
+	p.all[query] = stmt
+	return nil
+}
+
+func (p *prepared) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, stmt := range p.all {
+		stmt.Close()
+	}
+	p.all = map[string]*sql.Stmt{}
 }
 
 func openSQLite(ctx context.Context, path string, opt Options) (*lite, error) {
@@ -74,6 +124,7 @@ func openSQLite(ctx context.Context, path string, opt Options) (*lite, error) {
 	}
 	db.ro.SetMaxOpenConns(readers)
 	db.ro.SetMaxIdleConns(readers)
+	db.toWrite, db.toRead = newPrepared(db.write), newPrepared(db.ro)
 	if db.insert, err = river.NewClient(riversqlite.New(db.write), &river.Config{Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		db.close()
 		return nil, fmt.Errorf("open the job queue: %w", err)
@@ -123,6 +174,8 @@ func (db *lite) announce(Event)    {} // there is no other process
 func (db *lite) listen()           {}
 
 func (db *lite) close() {
+	db.toRead.close()
+	db.toWrite.close()
 	db.ro.Close()
 	db.write.Close()
 }
@@ -140,23 +193,38 @@ var liteDialect = dialect{
 }
 
 func (db *lite) run(ctx context.Context, _ scope, readOnly bool, fn func(tx) error) error {
-	pool := db.write
+	pool, known := db.write, db.toWrite
 	if readOnly {
-		pool = db.ro
+		pool, known = db.ro, db.toRead
 	}
 	t, err := pool.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer t.Rollback()
-	if err := fn(liteTx{t, db}); err != nil {
+	x := &liteTx{t: t, db: db, known: known, mine: map[string]*sql.Stmt{}}
+	if err := fn(x); err != nil {
 		return err
 	}
-	return t.Commit()
+	if err := t.Commit(); err != nil {
+		return err
+	}
+	for _, query := range x.fresh { // the only connection that writes was busy until now
+		_ = known.add(ctx, query) // it can be prepared anew the next time as well
+	}
+	return nil
 }
 
-func (db *lite) read(ctx context.Context, _ scope, query string, args []any, each func(rows) error) error {
-	r, err := db.ro.QueryContext(ctx, query, liteArgs(args)...)
+func (db *lite) read(ctx context.Context, _ scope, query string, args []any, each func(rows) error) (err error) {
+	if err := db.toRead.add(ctx, query); err != nil {
+		return err
+	}
+	var r *sql.Rows
+	if stmt := db.toRead.get(query); stmt != nil {
+		r, err = stmt.QueryContext(ctx, liteArgs(args)...)
+	} else {
+		r, err = db.ro.QueryContext(ctx, query, liteArgs(args)...)
+	}
 	if err != nil {
 		return err
 	}
@@ -174,34 +242,61 @@ func eachLite(r *sql.Rows, each func(rows) error) error {
 }
 
 type liteTx struct {
-	t  *sql.Tx
-	db *lite
+	t     *sql.Tx
+	db    *lite
+	known *prepared
+	mine  map[string]*sql.Stmt // of this transaction
+	fresh []string             // texts of those that were not known before
 }
 
-func (t liteTx) dialect() *dialect { return &liteDialect }
+func (t *liteTx) dialect() *dialect { return &liteDialect }
 
-func (t liteTx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	r, err := t.t.ExecContext(ctx, query, liteArgs(args)...)
+// stmt is a statement for this transaction. There is one of a text: no query is carried out while rows of the same query are read.
+func (t *liteTx) stmt(ctx context.Context, query string) (s *sql.Stmt, err error) {
+	if s = t.mine[query]; s != nil {
+		return s, nil
+	}
+	if known := t.known.get(query); known != nil {
+		s = t.t.StmtContext(ctx, known)
+	} else if s, err = t.t.PrepareContext(ctx, query); err != nil {
+		return nil, err
+	} else {
+		t.fresh = append(t.fresh, query)
+	}
+	t.mine[query] = s
+	return s, nil
+}
+
+func (t *liteTx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	s, err := t.stmt(ctx, query)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.ExecContext(ctx, liteArgs(args)...)
 	if err != nil {
 		return 0, err
 	}
 	return r.RowsAffected()
 }
 
-func (t liteTx) query(ctx context.Context, query string, args []any, each func(rows) error) error {
-	r, err := t.t.QueryContext(ctx, query, liteArgs(args)...)
+func (t *liteTx) query(ctx context.Context, query string, args []any, each func(rows) error) error {
+	s, err := t.stmt(ctx, query)
+	if err != nil {
+		return err
+	}
+	r, err := s.QueryContext(ctx, liteArgs(args)...)
 	if err != nil {
 		return err
 	}
 	return eachLite(r, each)
 }
 
-func (t liteTx) enqueue(ctx context.Context, job *Job) error {
+func (t *liteTx) enqueue(ctx context.Context, job *Job) error {
 	_, err := t.db.insert.InsertTx(ctx, t.t, job.Args, job.Opts)
 	return err
 }
 
-func (t liteTx) execAll(ctx context.Context, all ...statement) error {
+func (t *liteTx) execAll(ctx context.Context, all ...statement) error {
 	for _, x := range all {
 		if _, err := t.exec(ctx, x.query, x.args...); err != nil {
 			return err
@@ -210,23 +305,20 @@ func (t liteTx) execAll(ctx context.Context, all ...statement) error {
 	return nil
 }
 
-func (t liteTx) insertLog(ctx context.Context, user uuid.UUID, after int64, req *api.PushRequest, entries []api.Entry, at time.Time) error {
-	stmt, err := t.t.PrepareContext(ctx, `
-		insert into sync_log (user_id, device_id, epoch, received_at, server_seq, seq, id, op_id, kind, schema, ts_client, key_id, sha, codec, body)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`)
-	if err != nil {
-		return err
-	}
-	defer stmt.Close()
+func (t *liteTx) insertLog(ctx context.Context, user uuid.UUID, after int64, req *api.PushRequest, entries []api.Entry, at time.Time) error {
 	for i := range entries {
 		e := &entries[i]
-		if _, err := stmt.ExecContext(ctx, liteArgs([]any{user, req.DeviceID, req.Epoch, at, after + 1 + int64(i), e.Seq, e.ID, e.OpID, e.Kind,
-			int64(e.Schema), e.TSClient, e.KeyID, [32]byte(e.SHA256), e.Codec, bodyOf(e)})...); err != nil {
+		if _, err := t.exec(ctx, insertEntry, user, req.DeviceID, req.Epoch, at, after+1+int64(i), e.Seq, e.ID, e.OpID, e.Kind,
+			int64(e.Schema), e.TSClient, e.KeyID, [32]byte(e.SHA256), e.Codec, bodyOf(e)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+const insertEntry = `insert into sync_log
+	(user_id, device_id, epoch, received_at, server_seq, seq, id, op_id, kind, schema, ts_client, key_id, sha, codec, body)
+	values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
 
 func liteArgs(args []any) []any {
 	out := make([]any, len(args))

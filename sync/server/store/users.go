@@ -188,6 +188,10 @@ func (s *Store) SetActive(ctx context.Context, id uuid.UUID, active bool) error 
 // DeleteUser erases the user and everything of theirs, audit trail and jobs included, in one transaction. ErrNotFound.
 func (s *Store) DeleteUser(ctx context.Context, id uuid.UUID) error {
 	err := s.system(ctx, func(t tx) error {
+		// The user's row before all that others take after it, or both would wait for each other.
+		if err := one(ctx, t, "select id from users where id = $1"+t.dialect().forUpdate, []any{id}, new(uuid.UUID)); err != nil {
+			return err
+		}
 		if _, err := t.exec(ctx, t.dialect().openGate); err != nil {
 			return err
 		}
@@ -213,9 +217,9 @@ func (s *Store) DeleteUser(ctx context.Context, id uuid.UUID) error {
 }
 
 // Export hands out all that is kept of a user, one thing after another, never all of it in memory: what names the kind
-// ("user", "device", "location", "api_key", "session", "operation", "command", "entry", "audit") and v is a User, Device,
-// Location, APIKey, Session, Operation, Command, api.PullEntry or AuditEvent, without the hashes of secrets. What is written
-// meanwhile may be missing. An error of emit ends it.
+// ("user", "device", "location", "rules", "api_key", "session", "operation", "command", "entry", "audit") and v is a User,
+// Device, Location, RuleSet, APIKey, Session, Operation, Command, api.PullEntry or AuditEvent, without the hashes of secrets.
+// What is written meanwhile may be missing. An error of emit ends it.
 func (s *Store) Export(ctx context.Context, id uuid.UUID, emit func(what string, v any) error) error {
 	u, err := s.UserByID(ctx, id)
 	if err != nil {
@@ -229,6 +233,9 @@ func (s *Store) Export(ctx context.Context, id uuid.UUID, emit func(what string,
 		return err
 	}
 	if err := exportList(ctx, id, "location", s.Locations, emit); err != nil {
+		return err
+	}
+	if err := exportList(ctx, id, "rules", s.RuleSets, emit); err != nil {
 		return err
 	}
 	if err := exportList(ctx, id, "api_key", s.APIKeys, emit); err != nil {
@@ -250,7 +257,8 @@ func (s *Store) Export(ctx context.Context, id uuid.UUID, emit func(what string,
 	return err
 }
 
-func exportList[T any](ctx context.Context, user uuid.UUID, what string, list func(context.Context, uuid.UUID) ([]T, error), emit func(string, any) error) error {
+func exportList[T any](ctx context.Context, user uuid.UUID, what string, list func(context.Context, uuid.UUID) ([]T, error),
+	emit func(string, any) error) error {
 	all, err := list(ctx, user)
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
