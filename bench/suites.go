@@ -25,6 +25,7 @@ var suites = []suite{
 	{"version", "start of the binary, and its size", (*Bench).version},
 	{"recovery", "an organize of 100k files killed near its end, and the command that settles it", (*Bench).recovery},
 	{"serve", "the hosted API under load, on SQLite and on PostgreSQL", (*Bench).serve},
+	{"sync", "a push and a pull of 200k, and what organize pays for being logged in", (*Bench).sync},
 	{"dupes", "duplicates in 200k small files, in 112k of a real system, and in 200 large ones", (*Bench).dupes},
 	{"dupes-again", "duplicates once more, of files that the cache knows", (*Bench).dupesAgain},
 	{"dupes-cold", "duplicates in files that are not in memory", (*Bench).dupesCold},

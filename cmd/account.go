@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
-	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/client"
 )
@@ -45,6 +44,7 @@ type account struct {
 	login  client.Login // with an API key only Server is known
 	key    bool         // an API key of the environment, not a login
 	device func(context.Context) (uuid.UUID, error)
+	names  map[uuid.UUID]string // of devices, where the server is not told
 }
 
 // account is a client with credentials: an API key of the environment (FORG_TOKEN, FORG_API_KEY), else the login that is
@@ -74,7 +74,7 @@ func (a *app) account(f *serverFlags) (*account, error) {
 	if err != nil {
 		return nil, a.serverTrouble(err)
 	}
-	return &account{Client: c, login: l, device: func(ctx context.Context) (uuid.UUID, error) {
+	return &account{Client: c, login: l, names: a.deviceNames(l.UserID), device: func(ctx context.Context) (uuid.UUID, error) {
 		d, err := a.journalDevice(ctx)
 		if err == nil && d != l.DeviceID {
 			err = fmt.Errorf("%w: another journal than this one has logged in; it was made anew, or carried here from another machine", client.ErrLoggedOut)
@@ -88,7 +88,7 @@ func (f *serverFlags) options() client.Options {
 		UserAgent: fmt.Sprintf("forg/%s (%s/%s)", version(), runtime.GOOS, runtime.GOARCH)}
 }
 
-// loginStore keeps the login of this journal, in its folder.
+// loginStore keeps the login of this journal, in its folder. keyring says whether the tokens of a new one go into the keyring.
 func (a *app) loginStore(keyring bool) (*client.Store, error) {
 	path, err := a.journalPath()
 	if err != nil {
@@ -97,7 +97,11 @@ func (a *app) loginStore(keyring bool) (*client.Store, error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("find the login: %w", err)
 	}
-	return client.NewStore(strings.TrimSuffix(path, filepath.Ext(path))+".login", keyring, a.now), nil
+	s := client.NewStore(strings.TrimSuffix(path, filepath.Ext(path))+".login", keyring, a.now)
+	if !a.hasKeyring() {
+		s.NoKeyring()
+	}
+	return s, nil
 }
 
 // hasKeyring reports whether a keyring can be asked without starting one: where no session of a desktop runs, what looks
@@ -119,15 +123,7 @@ func (a *app) hasKeyring() bool {
 
 // journalDevice is the id by which a server knows this journal. A journal that does not exist is made.
 func (a *app) journalDevice(ctx context.Context) (uuid.UUID, error) {
-	path, err := a.journalPath()
-	if err != nil {
-		return uuid.Nil, err
-	}
-	// One that was carried to another machine gets a new id when it is opened for writing.
-	j, err := journal.Open(ctx, path, journal.Options{Now: a.now})
-	if errors.Is(err, journal.ErrLocked) { // whoever holds it has opened it for writing
-		j, err = journal.Open(ctx, path, journal.Options{ReadOnly: true, Now: a.now})
-	}
+	j, err := a.syncJournal(ctx)
 	if err != nil {
 		return uuid.Nil, err
 	}
@@ -137,7 +133,7 @@ func (a *app) journalDevice(ctx context.Context) (uuid.UUID, error) {
 		return uuid.Nil, err
 	}
 	if len(all) == 0 {
-		return uuid.Nil, fmt.Errorf("the journal %s has no device yet", show(path))
+		return uuid.Nil, fmt.Errorf("the journal %s has no device yet", show(j.Path()))
 	}
 	return all[len(all)-1].Device, nil
 }
@@ -151,12 +147,17 @@ func (a *app) serverTrouble(err error) error {
 	if errors.As(err, &exit) || errors.Is(err, context.Canceled) {
 		return err
 	}
+	if _, told := errors.AsType[*advised](err); told {
+		return err
+	}
 	hint := ""
 	switch e, answered := errors.AsType[*client.Error](err); {
 	case errors.Is(err, client.ErrLoggedOut):
 		if hint = "log in with: forg login"; a.getenv("FORG_TOKEN")+a.getenv("FORG_API_KEY") != "" {
 			hint = "the environment's FORG_TOKEN or FORG_API_KEY is used, not your login"
 		}
+	case errors.Is(err, client.ErrKeyring):
+		hint = "unlock it, or log in again with --keyring never; for cron there are API keys"
 	case errors.Is(err, client.ErrInsecure):
 		hint = "give https://, or --insecure-http if you trust the network"
 	case errors.Is(err, client.ErrForeign), errors.Is(err, client.ErrNoSync):
@@ -164,7 +165,7 @@ func (a *app) serverTrouble(err error) error {
 	case answered && e.Bug() && e.Code != api.CodeInvalid:
 		hint = "this is a mistake of forg or of the server: please report it"
 	case answered && e.Code == api.CodeDeviceRevoked:
-		hint = "this device was shut out and does not come back under its old id"
+		hint = "this device was shut out; it can come back as a new one with: forg login --new-device"
 	case answered && e.RetryAfter > 0:
 		hint = "try again in " + e.RetryAfter.Round(time.Second).String()
 	case answered && e.Code == "":
@@ -187,5 +188,14 @@ func (a *app) serverTrouble(err error) error {
 	if hint == "" {
 		return err
 	}
-	return fmt.Errorf("%w; %s", err, hint)
+	return &advised{err, hint}
 }
+
+// advised is an error with what a person can do about it.
+type advised struct {
+	error
+	hint string
+}
+
+func (e *advised) Error() string { return e.error.Error() + "; " + e.hint }
+func (e *advised) Unwrap() error { return e.error }

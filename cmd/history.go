@@ -21,19 +21,25 @@ import (
 
 func (a *app) historyCmd() *cobra.Command {
 	var limit int
+	var device string
 	c := &cobra.Command{
 		Use: "history", Short: "List what forg did, newest first",
-		Long:    help(`Lists the operations of the journal, newest first. "forg show OP" prints one, file by file.`, exitUsageText),
-		Example: "  forg history\n  forg history --limit 5\n  forg history --json | jq '.operations[0]'\n  forg history prune --older-than 365d",
+		Long: help(`Lists the operations of the journal, newest first. "forg show OP" prints one, file by file. With --device it lists those
+of another of your devices, as far as "forg sync" has brought them.`, exitUsageText),
+		Example: "  forg history\n  forg history --limit 5\n  forg history --device laptop\n  forg history --json | jq '.operations[0]'\n  forg history prune --older-than 365d",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if limit < 0 {
 				return usage("--limit %d: it cannot be negative", limit)
 			}
+			if device != "" {
+				return a.historyElsewhere(c.Context(), device, limit)
+			}
 			return a.history(c.Context(), limit)
 		},
 	}
 	c.Flags().IntVar(&limit, "limit", 0, "list at most this `number` of operations")
+	c.Flags().StringVar(&device, "device", "", "another `device`, by name or id, or all of them: \"all\"")
 	var older string
 	var dryRun bool
 	prune := &cobra.Command{
@@ -181,13 +187,22 @@ one, or "last".`, exitUsageText),
 func (a *app) showOperation(ctx context.Context, ref string) error {
 	j, err := a.read(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
+		if shown, serr := a.showElsewhere(ctx, ref); shown || serr != nil {
+			return serr
+		}
 		return fmt.Errorf("operation %q: %w: there is no history yet", ref, journal.ErrNone)
 	}
 	if err != nil {
 		return err
 	}
 	defer j.Close()
-	op, err := findOperation(ctx, j, ref)
+	op, err := j.Operation(ctx, ref)
+	if errors.Is(err, journal.ErrNone) {
+		if shown, serr := a.showElsewhere(ctx, ref); shown || serr != nil {
+			return serr
+		}
+		op, err = a.findOperation(ctx, j, ref)
+	}
 	if err != nil {
 		return err
 	}
@@ -258,7 +273,8 @@ func (a *app) whereCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "where NAME...", Short: "Tell where a file went",
 		Long: help(`Searches the journal for files by name or glob (with a slash: by the end of their path), follows each through later
-operations, and says where it is now and how to get it back.`, exitUsageText),
+operations, and says where it is now and how to get it back. What your other devices did is searched as well, as far as
+"forg sync" has brought it.`, exitUsageText),
 		Example: "  forg where invoice.pdf\n  forg where '*.docx'\n  forg where Downloads/scan.pdf",
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE:    func(c *cobra.Command, names []string) error { return a.where(c.Context(), names, limit) },
@@ -279,18 +295,26 @@ func (a *app) where(ctx context.Context, names []string, limit int) error {
 			return err
 		}
 	}
+	others, known, err := a.whereElsewhere(ctx, names)
+	if err != nil { // what this device did is known all the same
+		a.warn("What other devices did cannot be read: %v", err)
+	}
 	slices.Reverse(ways) // what moved last is asked for most
+	if more := len(ways) + len(others) - limit; limit > 0 && more > 0 && len(ways) <= limit {
+		a.warn("%d more files of such names were moved on other devices; --limit 0 tells of all", more)
+		others = others[:limit-len(ways)]
+	}
 	if limit > 0 && len(ways) > limit {
 		a.warn("%d more files of such names were moved; --limit 0 tells of all", len(ways)-limit)
-		ways = ways[:limit]
+		ways, others = ways[:limit], nil
 	}
 	for _, w := range ways {
 		slices.Reverse(w)
 	}
 	if a.json {
-		return a.whereJSON(ways)
+		return a.whereJSON(ways, others, known)
 	}
-	if len(ways) == 0 {
+	if len(ways)+len(others) == 0 {
 		return &exitError{exitFailed, fmt.Errorf("forg has moved no file named %s", strings.Join(names, ", "))}
 	}
 	w := bufio.NewWriter(a.out)
@@ -312,7 +336,18 @@ func (a *app) where(ctx context.Context, names []string, limit int) error {
 			fmt.Fprintf(w, "  back with: forg undo %d --only %s\n", last.Operation.ID, quote(last.Step.From))
 		}
 	}
-	return w.Flush()
+	if len(others) == 0 {
+		return w.Flush()
+	}
+	if len(ways) > 0 {
+		fmt.Fprintln(w)
+	}
+	a.printElsewhere(w, others)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	a.sayAge(known)
+	return nil
 }
 
 // quote writes a name as a glob that matches just it, in a way that a shell takes apart again.
@@ -332,7 +367,7 @@ func quote(name string) string {
 	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
-func (a *app) whereJSON(ways [][]organizer.Place) error {
+func (a *app) whereJSON(ways [][]organizer.Place, others []remoteWay, known time.Time) error {
 	o := newObject(a.out)
 	o.array("files")
 	for _, way := range ways {
@@ -356,10 +391,18 @@ func (a *app) whereJSON(ways [][]organizer.Place) error {
 		o.item(out)
 	}
 	o.end()
+	if !known.IsZero() {
+		o.array("elsewhere")
+		for _, way := range others {
+			o.item(elsewhereJSON(way))
+		}
+		o.end()
+		o.field("elsewhere_known_at", known.UTC().Format(time.RFC3339))
+	}
 	if err := o.close(); err != nil {
 		return err
 	}
-	if len(ways) == 0 {
+	if len(ways)+len(others) == 0 {
 		return &exitError{code: exitFailed}
 	}
 	return nil

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,6 +43,45 @@ func (j *Journal) Epochs(ctx context.Context) ([]Epoch, error) {
 	return all, j.explain(rows.Err())
 }
 
+// Moved reports whether the current epoch was written on another machine: whoever opens the journal for writing begins a new
+// epoch then, and until that nothing may be said in the name of the old one.
+func (j *Journal) Moved(ctx context.Context) (bool, error) {
+	var was []byte
+	err := j.db.QueryRowContext(ctx, "SELECT machine FROM epochs ORDER BY n DESC LIMIT 1").Scan(&was)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil && moved(was, machineHash()), j.explain(err)
+}
+
+// NewEpoch begins a new epoch of the same device: another has written numbers of the current one (a clone, or this journal
+// before a backup of it was restored), and two histories must not share one log. The journal is open for writing.
+func (j *Journal) NewEpoch(ctx context.Context) error {
+	var device []byte
+	if err := j.db.QueryRowContext(ctx, "SELECT device FROM epochs ORDER BY n DESC LIMIT 1").Scan(&device); err != nil {
+		return j.explain(err)
+	}
+	return j.newEpoch(ctx, device)
+}
+
+// NewDevice begins an epoch of a new device: nobody is to know the journal by its old name any more. The journal is open for
+// writing.
+func (j *Journal) NewDevice(ctx context.Context) error {
+	d := uuid.New()
+	return j.newEpoch(ctx, d[:])
+}
+
+func (j *Journal) newEpoch(ctx context.Context, device []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.beginEpoch(ctx, device, machineHash()); err != nil {
+		return j.explain(err)
+	}
+	// Whoever copies the file without its WAL, while somebody reads it, is not to copy the epoch before.
+	_, err := j.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return j.explain(err)
+}
+
 // Event is one event of the log, for those who carry the log elsewhere.
 type Event struct {
 	Seq  int64 // 1, 2, 3, ... within the epoch
@@ -59,18 +99,26 @@ type Start struct {
 	Command string
 	Planned int64
 	Undoes  uuid.UUID // the operation that an undo or redo is about, or zero
+	// Asked is the command by which a server has asked for it, or zero.
+	Asked uuid.UUID
 }
 
 // Pruned is what an event tells of an operation that was forgotten.
 type Pruned struct{}
 
+// Recalled is what an event tells of an operation that others are to erase (see Recall).
+type Recalled struct{}
+
 // Forgotten is what remains of an event once its operation was pruned.
 type Forgotten struct{}
 
-// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Pruned or Forgotten.
+// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Answer, Pruned, Recalled or Forgotten.
 func (e *Event) Read() (any, error) {
-	if e.kind == evPruned {
+	switch e.kind {
+	case evPruned:
 		return Pruned{}, nil
+	case evRecalled:
+		return Recalled{}, nil
 	}
 	if e.body == nil {
 		return Forgotten{}, nil
@@ -87,6 +135,9 @@ func (e *Event) Read() (any, error) {
 		if s.Undoes != "" {
 			out.Undoes, err = uuid.Parse(s.Undoes)
 		}
+		if s.CommandID != "" && err == nil {
+			out.Asked, err = uuid.Parse(s.CommandID)
+		}
 		v = out
 	case evFiles:
 		v, err = decodeSteps(e.body)
@@ -98,6 +149,10 @@ func (e *Event) Read() (any, error) {
 		var f Finish
 		err = json.Unmarshal(e.body, &f)
 		v = f
+	case evAnswered:
+		var a Answer
+		err = json.Unmarshal(e.body, &a)
+		v = a
 	default:
 		err = fmt.Errorf("kind %q is unknown", e.kind)
 	}
@@ -150,4 +205,27 @@ func (j *Journal) events(ctx context.Context, epoch uuid.UUID, after int64) (pag
 		page = append(page, e)
 	}
 	return page, rows.Err()
+}
+
+// RecalledOperations are those that others are to erase, with the undo and redo of them.
+func (j *Journal) RecalledOperations(ctx context.Context) (map[uuid.UUID]bool, error) {
+	rows, err := j.db.QueryContext(ctx, `WITH recalled AS (SELECT op FROM events WHERE kind = ?)
+		SELECT op FROM recalled UNION
+		SELECT o.uuid FROM operations o JOIN operations r ON r.id = o.undoes WHERE o.undoes <> 0 AND r.uuid IN (SELECT op FROM recalled)`, evRecalled)
+	if err != nil {
+		return nil, j.explain(err)
+	}
+	defer rows.Close()
+	all := map[uuid.UUID]bool{}
+	for rows.Next() {
+		var op []byte
+		if err := rows.Scan(&op); err != nil {
+			return nil, j.explain(err)
+		}
+		if len(op) != 16 {
+			return nil, j.explain(fmt.Errorf("%w: an operation is malformed", ErrCorrupt))
+		}
+		all[uuid.UUID(op)] = true
+	}
+	return all, j.explain(rows.Err())
 }

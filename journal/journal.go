@@ -272,8 +272,7 @@ func (j *Journal) enterEpoch(ctx context.Context) error {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	moved := err == nil && len(was) > 0 && len(machine) > 0 && string(was) != string(machine)
-	if err == nil && !moved {
+	if err == nil && !moved(was, machine) {
 		var chain []byte
 		err := j.db.QueryRowContext(ctx, "SELECT seq, chain FROM events WHERE epoch = ? ORDER BY seq DESC LIMIT 1", j.epoch).Scan(&j.seq, &chain)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -286,18 +285,32 @@ func (j *Journal) enterEpoch(ctx context.Context) error {
 		copy(j.chain[:], chain)
 		return err
 	}
-	e, d := uuid.New(), uuid.New()
-	err = j.tx(ctx, func(tx *sql.Tx) error {
+	d := uuid.New()
+	return j.beginEpoch(ctx, d[:], machine)
+}
+
+// moved reports whether a journal that one machine has written lies on another one now. Machines without an id are the same.
+func moved(was, machine []byte) bool {
+	return len(was) > 0 && len(machine) > 0 && string(was) != string(machine)
+}
+
+func (j *Journal) beginEpoch(ctx context.Context, device, machine []byte) error {
+	e := uuid.New()
+	var n int64
+	err := j.tx(ctx, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, "INSERT INTO epochs (epoch, device, machine, started_at) VALUES (?, ?, ?, ?)",
-			e[:], d[:], machine, j.now().UnixNano())
+			e[:], device, machine, j.now().UnixNano())
 		if err != nil {
 			return err
 		}
-		j.epoch, err = res.LastInsertId()
+		n, err = res.LastInsertId()
 		return err
 	})
-	j.seq, j.chain = 0, genesis(d[:], e[:])
-	return err
+	if err != nil {
+		return err
+	}
+	j.epoch, j.seq, j.chain = n, 0, genesis(device, e[:])
+	return nil
 }
 
 func genesis(device, epoch []byte) [32]byte {

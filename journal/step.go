@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 // Action is what a step does to the disk.
@@ -47,6 +48,9 @@ func (a Action) String() string {
 	}
 	return fmt.Sprintf("action %d", uint8(a))
 }
+
+// ActionOf is the action of a name as String gives it; 0 where this forg knows none of that name.
+func ActionOf(name string) Action { return Action(max(0, slices.Index(actionNames[:], name))) }
 
 // Places reports whether the action brings something of the user's to To that was not there before.
 func (a Action) Places() bool {

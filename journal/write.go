@@ -21,6 +21,8 @@ const (
 	evFolders  = "op.folders"  // when folders were last changed
 	evFinished = "op.finished"
 	evPruned   = "op.pruned"
+	evAnswered = "op.answered"  // what was told of a command that asked for an undo
+	evRecalled = "op.forgotten" // is to be erased wherever the log was carried to; this journal keeps it
 )
 
 // Status of an operation.
@@ -43,6 +45,25 @@ type started struct {
 	Command string `json:"command"`
 	Planned int64  `json:"planned"`
 	Undoes  string `json:"undoes,omitempty"` // UUID
+	// CommandID is the UUID of the command by which a server has asked for it.
+	CommandID string `json:"command_id,omitempty"`
+}
+
+// Asked is who has asked for an operation, if it was a server: its UUID of the operation, and the command.
+type Asked struct {
+	Operation uuid.UUID
+	Command   uuid.UUID
+}
+
+// Answer is what was told of a command that asked for an undo. It names no file.
+type Answer struct {
+	Command  uuid.UUID `json:"command"`
+	Undid    uuid.UUID `json:"undid"` // the operation that was to be taken back
+	State    string    `json:"state"` // as the sync protocol calls it
+	Restored int64     `json:"restored"`
+	Skipped  int64     `json:"skipped"`
+	Failed   int64     `json:"failed"`
+	Error    string    `json:"error,omitempty"`
 }
 
 // Finish is the last word on an operation.
@@ -92,6 +113,10 @@ func (j *Journal) Begin(ctx context.Context, kind, root, command string, planned
 func (j *Journal) Resume(o Operation) *Writer {
 	return &Writer{j: j, id: o.ID, uuid: o.UUID, undoes: o.Undoes, at: o.StartedAt, begun: true}
 }
+
+// For makes the operation the one that a server has asked for. It comes before the first Commit, which fails if the
+// journal has that operation already: nothing is carried out twice.
+func (w *Writer) For(a Asked) { w.uuid, w.start.CommandID = a.Operation, a.Command.String() }
 
 // ID is the operation's number, 0 before the first Commit.
 func (w *Writer) ID() int64 { return w.id }
@@ -186,6 +211,18 @@ func project(ctx context.Context, tx *sql.Tx, id, undoes, at int64, f Finish) er
 	}
 	_, err = tx.ExecContext(ctx, "UPDATE operations SET status = ?, undone_by = ? WHERE id = ?", f.RootStatus, by, undoes)
 	return err
+}
+
+// Answer records what was told of the command that asked for operation op, an undo.
+func (j *Journal) Answer(ctx context.Context, op uuid.UUID, a Answer) error {
+	body, err := json.Marshal(a)
+	if err == nil {
+		err = j.append(ctx, func(to *appender) error { return to.add(ctx, op, evAnswered, body) })
+	}
+	if err != nil {
+		return fmt.Errorf("journal %s: record the answer to command %s: %w", j.path, a.Command, err)
+	}
+	return nil
 }
 
 // appender adds events to the log within one transaction.
@@ -300,6 +337,51 @@ func (j *Journal) Prune(ctx context.Context, before time.Time, dryRun bool) (int
 				return n, fmt.Errorf("prune journal %s: %w", j.path, err)
 			}
 		}
+	}
+	return n, nil
+}
+
+// Recall asks whoever the log was carried to that they erase operations; this journal keeps them, and they can be undone as
+// before. An operation and those that undid or redid it name the same files and go together. all means every operation that was not recalled yet.
+// It returns how many were recalled now.
+func (j *Journal) Recall(ctx context.Context, ops []Operation, all bool) (int, error) {
+	n := 0
+	err := j.append(ctx, func(a *appender) error {
+		ids := map[int64]bool{}
+		for _, o := range ops {
+			ids[o.ID] = true
+			if o.Undoes != 0 {
+				ids[o.Undoes] = true
+			}
+		}
+		rows, err := a.tx.QueryContext(ctx, "SELECT id, uuid, undoes FROM operations WHERE uuid NOT IN (SELECT op FROM events WHERE kind = ?) ORDER BY id", evRecalled)
+		if err != nil {
+			return err
+		}
+		var chosen []uuid.UUID
+		for rows.Next() {
+			var id, undoes int64
+			var b []byte
+			if err := rows.Scan(&id, &b, &undoes); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			if all || ids[id] || ids[undoes] {
+				chosen = append(chosen, uuid.UUID(b))
+			}
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+		for _, op := range chosen {
+			if err := a.add(ctx, op, evRecalled, nil); err != nil {
+				return err
+			}
+		}
+		n = len(chosen)
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("journal %s: recall operations: %w", j.path, err)
 	}
 	return n, nil
 }

@@ -209,7 +209,7 @@ func Where(ctx context.Context, j *journal.Journal, patterns []string) ([][]Plac
 			case ok && s.Action.Takes():
 				delete(at, from)
 				ways[i] = append(ways[i], Place{o, s})
-			case ok || matchName(patterns, s.FromPath(), s.From) || matchName(patterns, s.ToPath(), s.To):
+			case ok || MatchName(patterns, s.FromPath(), s.From) || MatchName(patterns, s.ToPath(), s.To):
 				i = len(ways)
 				ways = append(ways, []Place{{o, s}})
 			default:
@@ -227,7 +227,8 @@ func Where(ctx context.Context, j *journal.Journal, patterns []string) ([][]Plac
 // IsAside reports whether a name is one that a file bears only while it makes room for another in a swap.
 func IsAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
 
-func matchName(patterns []string, path, name string) bool {
+// MatchName reports whether a file of that path and name is meant by one of the patterns, names or globs as Where takes them.
+func MatchName(patterns []string, path, name string) bool {
 	for _, g := range patterns {
 		target := name
 		if filepath.IsAbs(g) {
