@@ -165,7 +165,7 @@ func (a *app) serverTrouble(err error) error {
 	case answered && e.Bug() && e.Code != api.CodeInvalid:
 		hint = "this is a mistake of forg or of the server: please report it"
 	case answered && e.Code == api.CodeDeviceRevoked:
-		hint = "this device was shut out and does not come back under its old id"
+		hint = "this device was shut out; it can come back as a new one with: forg login --new-device"
 	case answered && e.RetryAfter > 0:
 		hint = "try again in " + e.RetryAfter.Round(time.Second).String()
 	case answered && e.Code == "":

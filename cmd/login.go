@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/client"
 )
@@ -43,6 +44,7 @@ and cron there are API keys: set FORG_TOKEN to one ("forg api-keys create") and 
 
 func (a *app) loginCmd() *cobra.Command {
 	var f loginFlags
+	var fresh bool
 	c := &cobra.Command{
 		Use: "login [EMAIL]", Short: "Log in to a server to sync with", Annotations: ofSync,
 		Long: help(`Logs this device in to a forg server, so that "forg sync" can keep the history of your devices together. Nothing is
@@ -52,10 +54,11 @@ sent but the name of the device until you sync, and nothing else in forg needs a
   forg login --password-stdin --server https://forg.example.org ana@example.org < password.txt`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, words []string) error {
-			return a.serverTrouble(a.login(c.Context(), &f, strings.Join(words, "")))
+			return a.serverTrouble(a.login(c.Context(), &f, strings.Join(words, ""), fresh))
 		},
 	}
 	f.register(c.Flags())
+	c.Flags().BoolVar(&fresh, "new-device", false, "be another device from now on, as when this one was shut out with \"forg devices revoke\"")
 	return c
 }
 
@@ -83,6 +86,7 @@ type entry struct {
 	store  *client.Store
 	email  string
 	device string
+	fresh  bool // the journal is to be a new device
 }
 
 func (a *app) entry(ctx context.Context, f *loginFlags, email string) (*entry, error) {
@@ -131,7 +135,7 @@ func (a *app) entry(ctx context.Context, f *loginFlags, email string) (*entry, e
 			return nil, err
 		}
 	}
-	return &entry{c, s, email, device}, nil
+	return &entry{client: c, store: s, email: email, device: device}, nil
 }
 
 // checkAccount refuses to log in as somebody else than whom the login before is of: what was pulled is his.
@@ -171,11 +175,12 @@ func checkDeviceName(name string) error {
 	return nil
 }
 
-func (a *app) login(ctx context.Context, f *loginFlags, email string) error {
+func (a *app) login(ctx context.Context, f *loginFlags, email string, fresh bool) error {
 	e, err := a.entry(ctx, f, email)
 	if err != nil {
 		return err
 	}
+	e.fresh = fresh
 	var password string
 	if f.stdin {
 		password, err = a.passwordLine()
@@ -216,6 +221,16 @@ func (a *app) signup(ctx context.Context, f *loginFlags, email, name string) err
 
 // enter begins a session and keeps it.
 func (a *app) enter(ctx context.Context, e *entry, password string) error {
+	if e.fresh {
+		// Nothing is changed for somebody with a wrong password.
+		t, err := e.client.Login(ctx, api.LoginRequest{Email: e.email, Password: password})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(e.client.With(client.APIKey(t.AccessToken)).Logout(ctx), a.newDevice(ctx)); err != nil {
+			return err
+		}
+	}
 	device, err := a.journalDevice(ctx)
 	if err != nil {
 		return err
@@ -253,6 +268,19 @@ func (a *app) enter(ctx context.Context, e *entry, password string) error {
 	}
 	a.say("Now: %s", a.paint(bold, "forg sync"))
 	return nil
+}
+
+// newDevice gives the journal another id by which servers know it.
+func (a *app) newDevice(ctx context.Context) error {
+	path, err := a.journalPath()
+	if err != nil {
+		return err
+	}
+	j, err := journal.Open(ctx, path, journal.Options{Now: a.now})
+	if err != nil {
+		return err
+	}
+	return errors.Join(j.NewDevice(ctx), j.Close())
 }
 
 func (a *app) logoutCmd() *cobra.Command {

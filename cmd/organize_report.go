@@ -32,6 +32,7 @@ type organizeReport struct {
 	dryRun   bool
 	quietOut bool // the answer is the plan itself
 	watch    *watching
+	asked    *asked
 	would    string // what would be done with files that are dealt with where they are; "" if they are moved to folders
 	count    map[string]*tally
 }
@@ -111,7 +112,8 @@ func (r *organizeReport) tree() {
 		}
 		would = fmt.Sprintf("%s into %d %s", would, len(order), plural(len(order), "folder"))
 	}
-	fmt.Fprintf(w, "\n%s, %s, would be %s. Nothing was changed.\n", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would)
+	fmt.Fprintln(w)
+	r.fill(w, "", fmt.Sprintf("%s, %s, would be %s. Nothing was changed.", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would), r.columns())
 }
 
 // folder shows a folder that moves go to.
@@ -189,10 +191,10 @@ func (r *organizeReport) leftAlone() {
 		parts = append(parts, leftText(reason, n))
 	}
 	if len(parts) > 0 {
-		fmt.Fprintf(r.out, "Left alone: %s.\n", strings.Join(parts, ", "))
+		r.say("Left alone: %s.", strings.Join(parts, ", "))
 	}
 	if undone > 0 {
-		fmt.Fprintln(r.out, "What an undo has put back stays there; --again takes it too.")
+		r.say("What an undo has put back stays there; --again takes it too.")
 	}
 	if r.verbose {
 		for ref, f := range r.plan.Tree.All() {
@@ -209,10 +211,10 @@ func (r *organizeReport) leftAlone() {
 				break
 			}
 		}
-		fmt.Fprintf(r.out, "Duplicates: %s, %s, equal another file %s.\n", filesText(int64(n)), bytesText(r.plan.DupBytes), where)
+		r.say("Duplicates: %s, %s, equal another file %s.", filesText(int64(n)), bytesText(r.plan.DupBytes), where)
 	}
 	if r.plan.Unchecked > 0 && r.verbose {
-		fmt.Fprintf(r.out, "The content of %s was not compared with the name; --detect content does.\n", filesText(r.plan.Unchecked))
+		r.say("The content of %s was not compared with the name; --detect content does.", filesText(r.plan.Unchecked))
 	}
 }
 
@@ -277,8 +279,11 @@ func (r *organizeReport) skipped() int64 {
 func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organizer.RunOptions) error {
 	bar := r.newProgress()
 	opt.Progress = bar.move(r.plan.Files())
+	if r.asked != nil {
+		opt.Progress = func(files, bytes int64) { r.asked.progress(r.plan.Files(), files, bytes) }
+	}
 	var o *object
-	if r.json {
+	if r.json && r.asked == nil { // else the agent tells
 		o = newObject(r.out)
 		o.array("moves")
 	}
@@ -301,7 +306,7 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 		if e := r.finishJSON(o, res, res.Moved, res.Bytes); e != nil {
 			err = errors.Join(err, e)
 		}
-	} else if r.watch != nil {
+	} else if r.watch != nil || r.asked != nil {
 		r.batch(res)
 	} else {
 		r.summary(res, err)
@@ -366,7 +371,7 @@ func (r *organizeReport) labels() []string {
 // batch tells in one line what a batch of a forg that keeps running has done.
 func (r *organizeReport) batch(res *organizer.Result) {
 	defer r.careful()
-	if r.quiet || res.Moved == 0 {
+	if r.quiet || res.Moved == 0 || r.json {
 		return
 	}
 	parts := make([]string, 0, len(r.count))

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"forg/journal"
 	"forg/sync/api"
@@ -34,8 +35,8 @@ func (f *syncFlags) register(c *cobra.Command) {
 }
 
 // registerPaths adds what only those need that send or open.
-func (f *syncFlags) registerPaths(c *cobra.Command) {
-	choiceVar(c.Flags(), &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
+func (f *syncFlags) registerPaths(fl *pflag.FlagSet) {
+	choiceVar(fl, &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
 }
 
 const exitSyncText = exitHead + "  3    done, but something is wrong with the history of another device\n  4    another forg syncs, or is at work on this journal\n  130  interrupted; 143 when terminated"
@@ -63,7 +64,7 @@ Nothing else in forg waits for this, or needs it. It may be interrupted at any m
 		},
 	}
 	both.register(c)
-	both.registerPaths(c)
+	both.registerPaths(c.Flags())
 	var again bool
 	push := &cobra.Command{
 		Use: "push", Short: "Send what this journal has recorded", Annotations: ofSync,
@@ -76,7 +77,7 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	out.register(push)
-	out.registerPaths(push)
+	out.registerPaths(push.Flags())
 	push.Flags().BoolVar(&again, "again", false, "send everything once more, from the beginning")
 	pull := &cobra.Command{
 		Use: "pull", Short: "Bring what your other devices have done", Annotations: ofSync,
@@ -88,7 +89,7 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	in.register(pull)
-	in.registerPaths(pull)
+	in.registerPaths(pull.Flags())
 	c.AddCommand(push, pull, a.syncStatusCmd(), a.syncForgetCmd(), a.syncKeyCmd())
 	return c
 }
@@ -372,7 +373,7 @@ Other devices erase when they sync next. Without a connection it is noted in the
 		},
 	}
 	f.register(c)
-	f.registerPaths(c)
+	f.registerPaths(c.Flags())
 	c.Flags().BoolVar(&all, "all", false, "everything that this device has sent so far")
 	c.Flags().BoolVar(&local, "later", false, "note it in the journal and leave it to the next sync to send")
 	return c

@@ -57,12 +57,23 @@ func (j *Journal) Moved(ctx context.Context) (bool, error) {
 // NewEpoch begins a new epoch of the same device: another has written numbers of the current one (a clone, or this journal
 // before a backup of it was restored), and two histories must not share one log. The journal is open for writing.
 func (j *Journal) NewEpoch(ctx context.Context) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	var device []byte
 	if err := j.db.QueryRowContext(ctx, "SELECT device FROM epochs ORDER BY n DESC LIMIT 1").Scan(&device); err != nil {
 		return j.explain(err)
 	}
+	return j.newEpoch(ctx, device)
+}
+
+// NewDevice begins an epoch of a new device: nobody is to know the journal by its old name any more. The journal is open for
+// writing.
+func (j *Journal) NewDevice(ctx context.Context) error {
+	d := uuid.New()
+	return j.newEpoch(ctx, d[:])
+}
+
+func (j *Journal) newEpoch(ctx context.Context, device []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if err := j.beginEpoch(ctx, device, machineHash()); err != nil {
 		return j.explain(err)
 	}
@@ -88,6 +99,8 @@ type Start struct {
 	Command string
 	Planned int64
 	Undoes  uuid.UUID // the operation that an undo or redo is about, or zero
+	// Asked is the command by which a server has asked for it, or zero.
+	Asked uuid.UUID
 }
 
 // Pruned is what an event tells of an operation that was forgotten.
@@ -99,7 +112,7 @@ type Recalled struct{}
 // Forgotten is what remains of an event once its operation was pruned.
 type Forgotten struct{}
 
-// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Pruned, Recalled or Forgotten.
+// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Answer, Pruned, Recalled or Forgotten.
 func (e *Event) Read() (any, error) {
 	switch e.kind {
 	case evPruned:
@@ -122,6 +135,9 @@ func (e *Event) Read() (any, error) {
 		if s.Undoes != "" {
 			out.Undoes, err = uuid.Parse(s.Undoes)
 		}
+		if s.CommandID != "" && err == nil {
+			out.Asked, err = uuid.Parse(s.CommandID)
+		}
 		v = out
 	case evFiles:
 		v, err = decodeSteps(e.body)
@@ -133,6 +149,10 @@ func (e *Event) Read() (any, error) {
 		var f Finish
 		err = json.Unmarshal(e.body, &f)
 		v = f
+	case evAnswered:
+		var a Answer
+		err = json.Unmarshal(e.body, &a)
+		v = a
 	default:
 		err = fmt.Errorf("kind %q is unknown", e.kind)
 	}

@@ -93,7 +93,7 @@ func body(ev *journal.Event, recalled bool) (api.Body, error) {
 	}
 	switch v := v.(type) {
 	case journal.Start:
-		s := &api.Started{Kind: v.Kind, Root: v.Root, Command: strings.ToValidUTF8(v.Command, "\ufffd"), Planned: v.Planned, RollbackOf: v.Undoes}
+		s := &api.Started{Kind: v.Kind, Root: v.Root, Command: strings.ToValidUTF8(v.Command, "\ufffd"), Planned: v.Planned, RollbackOf: v.Undoes, CommandID: v.Asked}
 		if !utf8.ValidString(v.Root) {
 			s.RootBytes = []byte(v.Root)
 		}
@@ -113,6 +113,9 @@ func body(ev *journal.Event, recalled bool) (api.Body, error) {
 	case journal.Finish:
 		return &api.Finished{Status: api.OperationStatus(v.Status), Processed: v.Moved, Skipped: v.Skipped, Failed: v.Failed,
 			Bytes: v.Bytes, RootStatus: api.OperationStatus(v.RootStatus)}, nil
+	case journal.Answer:
+		return &api.RollbackResult{CommandID: v.Command, RollbackOf: v.Undid, State: api.CommandState(v.State), Restored: v.Restored, Skipped: v.Skipped,
+			Failed: v.Failed, Error: cut(v.Error, maxMessage)}, nil
 	}
 	return nil, nil // times of folders; what was forgotten
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
-	"forg/internal/simnet"
 	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/replica"
+	"forg/sync/simnet"
 )
 
 // world is an account with several computers, some of which are copies of others.

@@ -14,13 +14,13 @@ import (
 
 	"github.com/google/uuid"
 
-	"forg/internal/simnet"
 	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/client"
 	"forg/sync/replica"
 	"forg/sync/server"
 	"forg/sync/server/auth"
+	"forg/sync/simnet"
 )
 
 // hosted is the real service, on SQLite, at a port of this machine.

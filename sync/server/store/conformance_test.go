@@ -923,7 +923,11 @@ func TestCommands(t *testing.T) {
 		same(t, must(s.OperationByID(ctx, u.ID, op.ID))(t).Status, api.OpExpired)
 		same(t, must(s.OperationByID(ctx, u.ID, running.ID))(t).Status, api.OpRunning)
 		// One at work that was lost is handed out again, however old.
-		same(t, len(must(s.LeaseCommands(ctx, u.ID, d2.ID, 10, time.Minute))(t)), 1)
+		again := must(s.LeaseCommands(ctx, u.ID, d2.ID, 10, time.Minute))(t)
+		if len(again) != 1 || again[0].State != api.CommandRunning {
+			t.Fatal("at work, it can neither expire nor be refused any more", again)
+		}
+		same(t, must(s.ExpireCommands(ctx))(t), int64(0))
 
 		for range 5 {
 			ask(d)
