@@ -87,7 +87,7 @@ func (f *serverFlags) options() client.Options {
 		UserAgent: fmt.Sprintf("forg/%s (%s/%s)", version(), runtime.GOOS, runtime.GOARCH)}
 }
 
-// loginStore keeps the login of this journal, in its folder.
+// loginStore keeps the login of this journal, in its folder. keyring says whether the tokens of a new one go into the keyring.
 func (a *app) loginStore(keyring bool) (*client.Store, error) {
 	path, err := a.journalPath()
 	if err != nil {
@@ -96,7 +96,11 @@ func (a *app) loginStore(keyring bool) (*client.Store, error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("find the login: %w", err)
 	}
-	return client.NewStore(strings.TrimSuffix(path, filepath.Ext(path))+".login", keyring, a.now), nil
+	s := client.NewStore(strings.TrimSuffix(path, filepath.Ext(path))+".login", keyring, a.now)
+	if !a.hasKeyring() {
+		s.NoKeyring()
+	}
+	return s, nil
 }
 
 // hasKeyring reports whether a keyring can be asked without starting one: where no session of a desktop runs, what looks
@@ -151,6 +155,8 @@ func (a *app) serverTrouble(err error) error {
 		if hint = "log in with: forg login"; a.getenv("FORG_TOKEN")+a.getenv("FORG_API_KEY") != "" {
 			hint = "the environment's FORG_TOKEN or FORG_API_KEY is used, not your login"
 		}
+	case errors.Is(err, client.ErrKeyring):
+		hint = "unlock it, or log in again with --keyring never; for cron there are API keys"
 	case errors.Is(err, client.ErrInsecure):
 		hint = "give https://, or --insecure-http if you trust the network"
 	case errors.Is(err, client.ErrForeign), errors.Is(err, client.ErrNoSync):
@@ -158,7 +164,7 @@ func (a *app) serverTrouble(err error) error {
 	case answered && e.Bug() && e.Code != api.CodeInvalid:
 		hint = "this is a mistake of forg or of the server: please report it"
 	case answered && e.Code == api.CodeDeviceRevoked:
-		hint = "this device was shut out and does not come back under its old id"
+		hint = "this device was shut out; it can come back as a new one with: forg login --new-device"
 	case answered && e.RetryAfter > 0:
 		hint = "try again in " + e.RetryAfter.Round(time.Second).String()
 	case answered && e.Code == "":

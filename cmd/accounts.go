@@ -83,7 +83,7 @@ func (a *app) changePassword(ctx context.Context, f *serverFlags, stdin bool) er
 	if err != nil {
 		return err
 	}
-	return a.enter(ctx, &entry{acc.Client, s, acc.login.Email, acc.login.DeviceName}, after)
+	return a.enter(ctx, &entry{client: acc.Client, store: s, email: acc.login.Email, device: acc.login.DeviceName}, after)
 }
 
 // newTypedPassword asks for a new password twice.

@@ -46,7 +46,8 @@ func (a *app) devicesCmd() *cobra.Command {
 	revoke := &cobra.Command{
 		Use: "revoke DEVICE", Short: "Shut a device out", Annotations: ofSync,
 		Long: help(`Shuts a device out, as when it was lost: its sessions and API keys end and what it was asked to do is cancelled. Its
-history stays. It does not come back under its old id. DEVICE is its name, its id or the beginning of its id.`, exitServerText),
+history stays. It can only come back as a new device ("forg login --new-device"). DEVICE is its name, its id or the
+beginning of its id.`, exitServerText),
 		Example: "  forg devices revoke laptop\n  forg devices revoke 0198c0de --yes",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, words []string) error {

@@ -1,15 +1,18 @@
 package cmd
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
-	"html/template"
+	"html"
 	"io"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,15 +25,11 @@ import (
 // The page is one file that needs nothing else: no network, no other file. Its policy lets it load nothing and run nothing
 // but its own script, known by its hash, so that not even a mistake in escaping could make code of a file's name.
 var (
-	//go:embed page/page.html
-	pageHTML string
 	//go:embed page/page.css
 	pageCSS string
 	//go:embed page/page.js
 	pageJS string
 )
-
-var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
 const (
 	pageGroups     = 2000     // on one page; who has more makes another when these are dealt with
@@ -43,8 +42,6 @@ const (
 type pageData struct {
 	Title   string
 	Policy  string
-	CSS     template.CSS
-	JS      template.JS
 	Similar bool
 	Made    string
 	Roots   []string
@@ -70,8 +67,8 @@ type pageFile struct {
 	Group, Index int
 	ID           string
 	Name, Folder string
-	Thumbnail    template.URL // "" if there is none
-	Facts        []string     // size, resolution, date
+	Thumbnail    string   // its URL; "" if there is none
+	Facts        []string // size, resolution, date
 	Notes        []string
 	Best         bool
 	CanGo        bool
@@ -88,7 +85,7 @@ func policy(css, js string) string {
 }
 
 func (r *dupesReport) newPage(title string) *pageData {
-	p := &pageData{Title: title, Policy: policy(pageCSS, pageJS), CSS: template.CSS(pageCSS), JS: template.JS(pageJS), Made: r.start.Format("2006-01-02 15:04")}
+	p := &pageData{Title: title, Policy: policy(pageCSS, pageJS), Made: r.start.Format("2006-01-02 15:04")}
 	for _, root := range r.found.Tree.Roots {
 		p.Roots = append(p.Roots, r.tilde(root))
 	}
@@ -143,7 +140,7 @@ func (r *dupesReport) page(ctx context.Context, w io.Writer, bar *progress) erro
 		}
 	}
 	p.cut(len(d.Groups))
-	return pageTemplate.Execute(w, p)
+	return p.write(w)
 }
 
 // page writes the page of pictures that look alike.
@@ -190,7 +187,126 @@ func (r *similarReport) page(ctx context.Context, w io.Writer, bar *progress) er
 		}
 	}
 	p.cut(len(s.Groups))
-	return pageTemplate.Execute(w, p)
+	return p.write(w)
+}
+
+// pageWriter writes HTML. Markup is ours and constant; all else is a text in it, of an element or of an attribute between double
+// quotes, and escaped. (A template engine would do that too, at the price of what its finding methods by name costs the linker.)
+type pageWriter struct{ *bufio.Writer }
+
+// put writes markup with a %s for each text.
+func (w pageWriter) put(markup string, texts ...string) {
+	escaped := make([]any, len(texts))
+	for i, t := range texts {
+		escaped[i] = html.EscapeString(strings.ToValidUTF8(t, "\ufffd"))
+	}
+	fmt.Fprintf(w, markup, escaped...) // the writer keeps its error for Flush
+}
+
+// when writes markup under a condition.
+func (w pageWriter) when(ok bool, markup string, texts ...string) {
+	if ok {
+		w.put(markup, texts...)
+	}
+}
+
+func (p *pageData) write(to io.Writer) error {
+	data, err := json.Marshal(p.Data) // which escapes what could end the element
+	if err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	w := pageWriter{bufio.NewWriter(to)}
+	w.put(`<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="%s">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>%s</title>
+<style>`, p.Policy, p.Title)
+	w.WriteString(pageCSS)
+	w.put(`</style>
+</head>
+<body>
+<header>
+<h1>%s</h1>
+<p>%s</p>
+<p class="quiet">`, p.Title, p.Summary)
+	for i, root := range p.Roots {
+		w.when(i > 0, ", ")
+		w.put("<bdi>%s</bdi>", root)
+	}
+	w.put(" on %s</p>\n", p.Made)
+	for _, note := range p.Notes {
+		w.put("<p class=\"quiet\">%s</p>\n", note)
+	}
+	w.put("</header>\n<main>\n")
+	for i := range p.Groups {
+		p.Groups[i].write(w)
+	}
+	w.when(len(p.Groups) == 0, "<p class=\"empty\">Nothing was found.</p>\n")
+	w.put(`</main>
+<footer>
+<p id="total" role="status" aria-live="polite">This page needs JavaScript to choose files; without it, it only shows them.</p>
+<div class="buttons">
+<button type="button" id="others" hidden>Select all but the best</button>
+<button type="button" id="clear" hidden>Clear</button>
+<button type="button" id="save" class="main" hidden disabled>Save selection</button>
+</div>
+<p id="next" class="quiet" hidden>Nothing is changed yet. To move what you have selected to the trash: ` +
+		`<code>forg dupes --from selection.json --action trash</code></p>
+</footer>
+<script type="application/json" id="data">`)
+	w.Write(data)
+	w.put("</script>\n<script>")
+	w.WriteString(pageJS)
+	w.put("</script>\n</body>\n</html>\n")
+	return w.Flush()
+}
+
+func (g *pageGroup) write(w pageWriter) {
+	number := strconv.Itoa(g.Number)
+	w.put(`<section aria-labelledby="g%s">
+<div class="head"><h2 id="g%s"><span class="quiet">%s ·</span> %s</h2>`+
+		`<button type="button" class="others" data-group="%s" hidden>All but the best<span class="aside"> of group %s</span></button></div>
+<ul>
+`, number, number, number, g.Title, number, number)
+	for i := range g.Files {
+		g.Files[i].write(w)
+	}
+	w.put("</ul>\n</section>\n")
+}
+
+func (f *pageFile) write(w pageWriter) {
+	w.put("<li")
+	w.when(f.Best, ` class="best"`)
+	w.put(">\n<label for=\"%s\">", f.ID)
+	if f.Thumbnail != "" {
+		w.put(`<img src="%s" alt="Picture %s" loading="lazy" decoding="async">`, f.Thumbnail, f.Name)
+	} else {
+		w.put(`<span class="none" aria-hidden="true">no preview</span>`)
+	}
+	w.put("</label>\n<div class=\"choice\">")
+	if f.CanGo {
+		w.put(`<input type="checkbox" id="%s" data-group="%s" data-index="%s" data-bytes="%s"`, f.ID, strconv.Itoa(f.Group), strconv.Itoa(f.Index),
+			strconv.FormatInt(f.Bytes, 10))
+		w.when(f.Best, ` data-best="yes"`)
+		w.put(` aria-describedby="d%s" disabled> `, f.ID)
+	}
+	w.put(`<label for="%s">`, f.ID)
+	w.when(f.CanGo, `<span class="aside">Remove </span>`)
+	w.put(`<bdi class="name">%s</bdi></label>`, f.Name)
+	w.when(f.Best, ` <strong class="badge">best</strong>`)
+	w.put("</div>\n<p class=\"facts\" id=\"d%s\"><bdi class=\"folder\">%s</bdi>", f.ID, f.Folder)
+	for _, fact := range f.Facts {
+		w.put("<span>%s</span>", fact)
+	}
+	for _, note := range f.Notes {
+		w.put(`<span class="note">%s</span>`, note)
+	}
+	w.put("</p>\n</li>\n")
 }
 
 func (p *pageData) cut(all int) {
@@ -203,7 +319,7 @@ func (p *pageData) cut(all int) {
 }
 
 // thumbnails draws the pictures among files, as many as a page may hold. What is no picture, or a damaged one, has none.
-func thumbnails(ctx context.Context, t *organizer.Tree, files []organizer.Ref, bar *progress) (map[organizer.Ref]template.URL, error) {
+func thumbnails(ctx context.Context, t *organizer.Tree, files []organizer.Ref, bar *progress) (map[organizer.Ref]string, error) {
 	var pictures []organizer.Ref
 	for _, r := range files {
 		switch strings.ToLower(filepath.Ext(t.Name(r))) {
@@ -213,14 +329,14 @@ func thumbnails(ctx context.Context, t *organizer.Tree, files []organizer.Ref, b
 			}
 		}
 	}
-	drawn := make([]template.URL, len(pictures))
+	drawn := make([]string, len(pictures))
 	finished := make(chan struct{}, len(pictures))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, r := range pictures {
 		g.Go(func() error {
 			if b, err := organizer.Thumbnail(ctx, t, r, thumbnailSide); err == nil {
-				drawn[i] = template.URL("data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(b))
+				drawn[i] = "data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(b)
 			}
 			finished <- struct{}{}
 			bar.thumbnails(int64(len(finished)), int64(len(pictures)))
@@ -231,7 +347,7 @@ func thumbnails(ctx context.Context, t *organizer.Tree, files []organizer.Ref, b
 		return nil, err
 	}
 	bar.done()
-	out := map[organizer.Ref]template.URL{}
+	out := map[organizer.Ref]string{}
 	left := pageThumbBytes
 	for i, r := range pictures {
 		if left -= len(drawn[i]); left < 0 {

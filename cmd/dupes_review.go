@@ -14,12 +14,8 @@ import (
 
 // reviewDuplicates lets a person say, full screen, what of found is to be dealt with. It returns nil when they call it off.
 func (d *duping) reviewDuplicates(ctx context.Context, found *organizer.Duplicates) (*organizer.Duplicates, error) {
-	screen := d.err
-	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
-		screen = p.w
-	}
 	m := newDupesReview(found, d.act.Action, d.tilde, d.colored(d.errTTY))
-	if err := runReview(ctx, d.in, screen, m); err != nil {
+	if err := runReview(ctx, d.in, d.screen(), m); err != nil {
 		return nil, err
 	}
 	if !m.applied {

@@ -166,12 +166,20 @@ func (a *app) operationLine(op journal.Operation) string {
 	if op.Undoes != 0 {
 		what += " of " + fmt.Sprint(op.Undoes)
 	}
-	line := fmt.Sprintf("%5d  %s  %-12s %9s  %8s  %s  %s", op.ID, op.StartedAt.Local().Format("2006-01-02 15:04"), what,
-		filesText(op.Moved), bytesText(op.Bytes), a.tildeList(op.Root), status)
 	if op.Failed > 0 {
-		line += fmt.Sprintf(", %d failed", op.Failed)
+		status += fmt.Sprintf(", %d failed", op.Failed)
 	}
-	return line
+	line := fmt.Sprintf("%5d  %s  %-12s %9s  %8s", op.ID, op.StartedAt.Local().Format("2006-01-02 15:04"), what, filesText(op.Moved), bytesText(op.Bytes))
+	return a.beside(line, "  ", a.tildeList(op.Root)+"  "+status, "       ")
+}
+
+// beside is two parts of a line with a gap between them, or the second below the first, indented, where the terminal is too
+// narrow for both.
+func (a *app) beside(first, gap, second, indent string) string {
+	if width := a.columns(); width > 0 && textWidth(first+gap+second) > width {
+		return first + "\n" + indent + second
+	}
+	return first + gap + second
 }
 
 func (a *app) showCmd() *cobra.Command {
@@ -239,7 +247,7 @@ func (a *app) showOperation(ctx context.Context, ref string) error {
 		if !a.verbose && (s.Action == journal.Mkdir || s.Action == journal.Rmdir) {
 			continue
 		}
-		line := fmt.Sprintf("  %s -> %s", a.tilde(s.FromPath()), a.tilde(s.ToPath()))
+		line := a.beside("  "+a.tilde(s.FromPath()), " ", "-> "+a.tilde(s.ToPath()), "    ")
 		switch s.Action {
 		case journal.Mkdir:
 			line = "  make " + a.tilde(s.ToPath())
@@ -330,7 +338,8 @@ func (a *app) where(ctx context.Context, names []string, limit int) error {
 		}
 		fmt.Fprintln(w, now)
 		for _, m := range way {
-			fmt.Fprintf(w, "  from %s  %s by %s %d\n", a.tilde(m.Step.FromPath()), m.Operation.StartedAt.Local().Format("2006-01-02 15:04"), m.Operation.Kind, m.Operation.ID)
+			by := fmt.Sprintf("%s by %s %d", m.Operation.StartedAt.Local().Format("2006-01-02 15:04"), m.Operation.Kind, m.Operation.ID)
+			fmt.Fprintln(w, a.beside("  from "+a.tilde(m.Step.FromPath()), "  ", by, "       "))
 		}
 		if last.Operation.Undoes == 0 && last.Exists() {
 			fmt.Fprintf(w, "  back with: forg undo %d --only %s\n", last.Operation.ID, quote(last.Step.From))

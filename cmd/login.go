@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/client"
 )
@@ -43,6 +44,7 @@ and cron there are API keys: set FORG_TOKEN to one ("forg api-keys create") and 
 
 func (a *app) loginCmd() *cobra.Command {
 	var f loginFlags
+	var fresh bool
 	c := &cobra.Command{
 		Use: "login [EMAIL]", Short: "Log in to a server to sync with", Annotations: ofSync,
 		Long: help(`Logs this device in to a forg server, so that "forg sync" can keep the history of your devices together. Nothing is
@@ -52,10 +54,11 @@ sent but the name of the device until you sync, and nothing else in forg needs a
   forg login --password-stdin --server https://forg.example.org ana@example.org < password.txt`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, words []string) error {
-			return a.serverTrouble(a.login(c.Context(), &f, strings.Join(words, "")))
+			return a.serverTrouble(a.login(c.Context(), &f, strings.Join(words, ""), fresh))
 		},
 	}
 	f.register(c.Flags())
+	c.Flags().BoolVar(&fresh, "new-device", false, "be another device from now on, as when this one was shut out with \"forg devices revoke\"")
 	return c
 }
 
@@ -83,6 +86,7 @@ type entry struct {
 	store  *client.Store
 	email  string
 	device string
+	fresh  bool // the journal is to be a new device
 }
 
 func (a *app) entry(ctx context.Context, f *loginFlags, email string) (*entry, error) {
@@ -131,7 +135,7 @@ func (a *app) entry(ctx context.Context, f *loginFlags, email string) (*entry, e
 			return nil, err
 		}
 	}
-	return &entry{c, s, email, device}, nil
+	return &entry{client: c, store: s, email: email, device: device}, nil
 }
 
 // checkAccount refuses to log in as somebody else than whom the login before is of: what was pulled is his.
@@ -171,11 +175,12 @@ func checkDeviceName(name string) error {
 	return nil
 }
 
-func (a *app) login(ctx context.Context, f *loginFlags, email string) error {
+func (a *app) login(ctx context.Context, f *loginFlags, email string, fresh bool) error {
 	e, err := a.entry(ctx, f, email)
 	if err != nil {
 		return err
 	}
+	e.fresh = fresh
 	var password string
 	if f.stdin {
 		password, err = a.passwordLine()
@@ -216,6 +221,16 @@ func (a *app) signup(ctx context.Context, f *loginFlags, email, name string) err
 
 // enter begins a session and keeps it.
 func (a *app) enter(ctx context.Context, e *entry, password string) error {
+	if e.fresh {
+		// Nothing is changed for somebody with a wrong password.
+		t, err := e.client.Login(ctx, api.LoginRequest{Email: e.email, Password: password})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(e.client.With(client.APIKey(t.AccessToken)).Logout(ctx), a.newDevice(ctx)); err != nil {
+			return err
+		}
+	}
 	device, err := a.journalDevice(ctx)
 	if err != nil {
 		return err
@@ -255,13 +270,26 @@ func (a *app) enter(ctx context.Context, e *entry, password string) error {
 	return nil
 }
 
+// newDevice gives the journal another id by which servers know it.
+func (a *app) newDevice(ctx context.Context) error {
+	path, err := a.journalPath()
+	if err != nil {
+		return err
+	}
+	j, err := journal.Open(ctx, path, journal.Options{Now: a.now})
+	if err != nil {
+		return err
+	}
+	return errors.Join(j.NewDevice(ctx), j.Close())
+}
+
 func (a *app) logoutCmd() *cobra.Command {
 	var f serverFlags
 	c := &cobra.Command{
 		Use: "logout", Short: "End the login of this device", Annotations: ofSync,
 		Long: help(`Ends the session at the server and forgets the tokens. They are forgotten too if the server cannot be reached: then
 the session there ends by itself, a week after it was used last. History stays, here and on the server.`,
-			exitHead+"  3    done, but the server could not be told\n  130  interrupted; 143 when terminated"),
+			exitHead+"  3    done, but the server could not be told, or the keyring not be asked\n  130  interrupted; 143 when terminated"),
 		Example: "  forg logout",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return a.logout(c.Context(), &f) },
@@ -294,8 +322,9 @@ func (a *app) logout(ctx context.Context, f *serverFlags) error {
 			told = nil // it had ended already
 		}
 	}
-	if err := s.Remove(context.WithoutCancel(ctx)); err != nil {
-		return err
+	left := s.Remove(context.WithoutCancel(ctx))
+	if left != nil && !errors.Is(left, client.ErrKeyring) {
+		return left
 	}
 	if a.json {
 		if err := a.printJSON(map[string]any{"logged_out": true, "server": l.Server, "server_told": told == nil}); err != nil {
@@ -306,6 +335,11 @@ func (a *app) logout(ctx context.Context, f *serverFlags) error {
 	}
 	if told != nil {
 		a.warn("The server could not be told: %v.\nThe session there ends by itself, a week after it was used last; \"forg devices revoke\" on another device ends it now.", told)
+	}
+	if left != nil {
+		a.warn("The tokens could not be removed: %v.", left)
+	}
+	if told != nil || left != nil {
 		return &exitError{code: exitPartial}
 	}
 	return nil

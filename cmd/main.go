@@ -84,6 +84,15 @@ func Main() int {
 	return a.main(os.Args[1:])
 }
 
+// screen is the terminal of the conversation, for what asks it how wide it is: a bar, a review. Where there is none it is
+// standard error.
+func (a *app) screen() io.Writer {
+	if p, ok := a.err.(*pipe); ok && a.errTTY {
+		return p.w
+	}
+	return a.err
+}
+
 // pipe is a stream whose reader may go away: from then on it swallows what is written.
 type pipe struct {
 	w      io.Writer
@@ -169,6 +178,7 @@ func (a *app) main(args []string) int {
 var errUsage = errors.New("usage")
 
 func (a *app) root() *cobra.Command {
+	asked := false // for the version
 	c := &cobra.Command{
 		Use:   "forg",
 		Short: "Put files where they belong, and back again",
@@ -178,18 +188,30 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
   forg organize -n ~/Downloads     only show what it would do
   forg undo                        put everything back`,
 		SilenceErrors: true, SilenceUsage: true,
-		Version: version(),
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage("unknown command %q%s", args[0], didYouMean(args[0], commandNames(c)))
 			}
 			return nil
 		},
-		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
-		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.configure(c) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if asked {
+				fmt.Fprintf(a.out, "forg %s\n", version())
+				return nil
+			}
+			return c.Help()
+		},
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if asked {
+				return nil // whatever the configuration says
+			}
+			return a.configure(c)
+		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	c.SetVersionTemplate("forg {{.Version}}\n")
+	// Cobra would do the same by a template, which finds methods by their names at run time: with one anywhere in the
+	// program the linker has to keep every method of every type, 3 MB of them.
+	c.Flags().BoolVar(&asked, "version", false, "version for forg")
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w%s\nSee '%s --help'", err, flagHint(c, err), c.CommandPath())
 	})

@@ -557,11 +557,7 @@ func (a *app) reviewPlan(ctx context.Context, plan *organizer.Plan, set *rules.S
 			}
 		}
 	}
-	screen := a.err
-	if p, ok := screen.(*pipe); ok { // the screen's size is asked of the terminal itself
-		screen = p.w
-	}
-	ok, err := review(ctx, a.in, screen, fmt.Sprintf("forg organize %s", plan.Root), items, a.colored(a.errTTY))
+	ok, err := review(ctx, a.in, a.screen(), "forg organize "+a.tildeList(plan.Root), items, a.colored(a.errTTY))
 	if err != nil {
 		return nil, err
 	}

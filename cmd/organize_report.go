@@ -111,7 +111,8 @@ func (r *organizeReport) tree() {
 		}
 		would = fmt.Sprintf("%s into %d %s", would, len(order), plural(len(order), "folder"))
 	}
-	fmt.Fprintf(w, "\n%s, %s, would be %s. Nothing was changed.\n", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would)
+	fmt.Fprintln(w)
+	r.fill(w, "", fmt.Sprintf("%s, %s, would be %s. Nothing was changed.", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would), r.columns())
 }
 
 // folder shows a folder that moves go to.
@@ -189,10 +190,10 @@ func (r *organizeReport) leftAlone() {
 		parts = append(parts, leftText(reason, n))
 	}
 	if len(parts) > 0 {
-		fmt.Fprintf(r.out, "Left alone: %s.\n", strings.Join(parts, ", "))
+		r.say("Left alone: %s.", strings.Join(parts, ", "))
 	}
 	if undone > 0 {
-		fmt.Fprintln(r.out, "What an undo has put back stays there; --again takes it too.")
+		r.say("What an undo has put back stays there; --again takes it too.")
 	}
 	if r.verbose {
 		for ref, f := range r.plan.Tree.All() {
@@ -209,10 +210,10 @@ func (r *organizeReport) leftAlone() {
 				break
 			}
 		}
-		fmt.Fprintf(r.out, "Duplicates: %s, %s, equal another file %s.\n", filesText(int64(n)), bytesText(r.plan.DupBytes), where)
+		r.say("Duplicates: %s, %s, equal another file %s.", filesText(int64(n)), bytesText(r.plan.DupBytes), where)
 	}
 	if r.plan.Unchecked > 0 && r.verbose {
-		fmt.Fprintf(r.out, "The content of %s was not compared with the name; --detect content does.\n", filesText(r.plan.Unchecked))
+		r.say("The content of %s was not compared with the name; --detect content does.", filesText(r.plan.Unchecked))
 	}
 }
 

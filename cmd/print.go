@@ -70,9 +70,10 @@ func (a *app) warn(format string, args ...any) {
 	fmt.Fprintln(a.err, text)
 }
 
+// say tells a sentence of the answer, broken between words where the terminal is narrower.
 func (a *app) say(format string, args ...any) {
 	if !a.quiet {
-		fmt.Fprintf(a.out, format+"\n", args...)
+		a.fill(a.out, "", fmt.Sprintf(format, args...), a.columns())
 	}
 }
 

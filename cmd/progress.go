@@ -43,7 +43,7 @@ func (p *progress) show(what string, total int64, more ...progressbar.Option) {
 	}
 	p.done()
 	p.what = what
-	p.bar = progressbar.NewOptions64(total, append(more, progressbar.OptionSetWriter(p.a.err), progressbar.OptionSetDescription(what),
+	p.bar = progressbar.NewOptions64(total, append(more, progressbar.OptionSetWriter(p.a.screen()), progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(total > 0), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(),
 		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionUseANSICodes(true), progressbar.OptionSetElapsedTime(false))...)
 }

@@ -323,7 +323,7 @@ func (a *app) preview(ctx context.Context, j *journal.Journal, ops []journal.Ope
 			if o != nil {
 				o.item(moveJSON(s.FromPath(), s.ToPath(), s.Label, s.Action, s.File.Size))
 			} else if !a.quiet {
-				fmt.Fprintf(w, "%s -> %s\n", a.tilde(s.FromPath()), a.tilde(s.ToPath()))
+				fmt.Fprintln(w, a.beside(a.tilde(s.FromPath()), " ", "-> "+a.tilde(s.ToPath()), "    "))
 			}
 		}
 	}

@@ -57,12 +57,23 @@ func (j *Journal) Moved(ctx context.Context) (bool, error) {
 // NewEpoch begins a new epoch of the same device: another has written numbers of the current one (a clone, or this journal
 // before a backup of it was restored), and two histories must not share one log. The journal is open for writing.
 func (j *Journal) NewEpoch(ctx context.Context) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	var device []byte
 	if err := j.db.QueryRowContext(ctx, "SELECT device FROM epochs ORDER BY n DESC LIMIT 1").Scan(&device); err != nil {
 		return j.explain(err)
 	}
+	return j.newEpoch(ctx, device)
+}
+
+// NewDevice begins an epoch of a new device: nobody is to know the journal by its old name any more. The journal is open for
+// writing.
+func (j *Journal) NewDevice(ctx context.Context) error {
+	d := uuid.New()
+	return j.newEpoch(ctx, d[:])
+}
+
+func (j *Journal) newEpoch(ctx context.Context, device []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if err := j.beginEpoch(ctx, device, machineHash()); err != nil {
 		return j.explain(err)
 	}

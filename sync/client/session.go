@@ -69,7 +69,7 @@ func (s *Session) Token(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if s.at, err = l.secrets(); err != nil {
+	if s.at, err = s.store.secrets(&l); err != nil {
 		return "", err
 	}
 	if s.good(s.at) {
@@ -116,7 +116,7 @@ func (s *Session) renew(ctx context.Context, refused string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if s.at, err = l.secrets(); err != nil {
+	if s.at, err = s.store.secrets(&l); err != nil {
 		return "", err
 	}
 	if s.at.Access != refused && s.good(s.at) {
@@ -130,7 +130,7 @@ func (s *Session) renew(ctx context.Context, refused string) (string, error) {
 		l.Ended, l.tokens = true, tokens{}
 		inKeyring := l.KeptIn == InKeyring
 		if _, _, werr := s.store.write(l, false); werr == nil && inKeyring {
-			_ = removeSecret(l.item()) // nobody can use it any more
+			_ = s.store.removeSecret(l.item()) // nobody can use it any more
 		}
 		s.at = tokens{}
 		return "", fmt.Errorf("%w: the session at %s has ended", ErrLoggedOut, l.Server)

@@ -661,6 +661,21 @@ func TestKeyring(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	// Where no desktop runs nobody asks for a keyring.
+	keyring.MockInit()
+	store = s.logIn(t, true, s.now)
+	cron := NewStore(store.Path(), true, s.now)
+	cron.NoKeyring()
+	if _, err := open(t, cron, nil).Me(t.Context()); !errors.Is(err, ErrKeyring) {
+		t.Fatal(err)
+	}
+	if _, err := open(t, store, nil).Me(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at, why, err := cron.Put(t.Context(), l, api.TokenResponse{AccessToken: "a", RefreshToken: "r"}); err != nil || at != InFile || why == nil {
+		t.Fatal(at, why, err)
+	}
+
 	// What is gone from the keyring is gone.
 	keyring.MockInit()
 	store = s.logIn(t, true, s.now)

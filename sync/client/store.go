@@ -57,7 +57,8 @@ type savedLogin struct {
 // of the operating system where there is one. Any number of processes may use it at once.
 type Store struct {
 	path    string
-	keyring bool
+	keyring bool // is wanted for new logins
+	none    bool // there is none that could be asked
 	now     func() time.Time
 }
 
@@ -65,6 +66,10 @@ type Store struct {
 func NewStore(path string, keyring bool, now func() time.Time) *Store {
 	return &Store{path: path, keyring: keyring, now: now}
 }
+
+// NoKeyring says that there is no keyring that could be asked. Where no desktop runs, the very question would start a message
+// bus that nobody ends.
+func (s *Store) NoKeyring() { s.none = true }
 
 // Path is where the file is.
 func (s *Store) Path() string { return s.path }
@@ -96,7 +101,7 @@ func (s *Store) Put(ctx context.Context, l Login, t api.TokenResponse) (at Place
 	before, rerr := s.read()
 	at, why, err = s.write(savedLogin{Login: l, tokens: s.received(t)}, s.keyring)
 	if err == nil && rerr == nil && before.KeptIn == InKeyring && (at != InKeyring || before.item() != l.item()) {
-		_ = removeSecret(before.item()) // it is of a session that nobody will use
+		_ = s.removeSecret(before.item()) // it is of a session that nobody will use
 	}
 	return at, why, err
 }
@@ -114,7 +119,7 @@ func (s *Store) Remove(ctx context.Context) error {
 	}
 	var kerr error
 	if err == nil && l.KeptIn == InKeyring {
-		kerr = removeSecret(l.item())
+		kerr = s.removeSecret(l.item())
 	}
 	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget the login: %w", err)
@@ -128,7 +133,7 @@ func (s *Store) Until() (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	t, err := l.secrets()
+	t, err := s.secrets(&l)
 	return t.Until, err
 }
 
@@ -222,14 +227,14 @@ func (s *Store) openFile() (*os.File, error) {
 }
 
 // secrets are the tokens of a login that was read.
-func (l *savedLogin) secrets() (tokens, error) {
+func (s *Store) secrets(l *savedLogin) (tokens, error) {
 	if l.Ended {
 		return tokens{}, fmt.Errorf("%w: the session at %s has ended", ErrLoggedOut, l.Server)
 	}
 	if l.KeptIn != InKeyring {
 		return l.tokens, nil
 	}
-	text, err := readSecret(l.item())
+	text, err := s.askKeyring(func() (string, error) { return keyring.Get(keyringService, l.item()) })
 	if errors.Is(err, keyring.ErrNotFound) {
 		return tokens{}, fmt.Errorf("%w: the keyring has no tokens for %s", ErrLoggedOut, l.Server)
 	}
@@ -251,7 +256,7 @@ func (s *Store) write(l savedLogin, useKeyring bool) (at Place, why, err error) 
 		if err != nil {
 			return "", nil, fmt.Errorf("keep the login: %w", err)
 		}
-		if why = putSecret(l.item(), string(text)); why == nil {
+		if why = s.putSecret(l.item(), string(text)); why == nil {
 			l.KeptIn, l.tokens = InKeyring, tokens{}
 		}
 	}
@@ -311,8 +316,8 @@ func writeFile(path string, text []byte) (err error) {
 	return nil
 }
 
-func putSecret(item, text string) error {
-	_, err := patiently(func() (string, error) {
+func (s *Store) putSecret(item, text string) error {
+	_, err := s.askKeyring(func() (string, error) {
 		if err := keyring.Set(keyringService, item, text); err != nil {
 			return "", err
 		}
@@ -325,12 +330,8 @@ func putSecret(item, text string) error {
 	return err
 }
 
-func readSecret(item string) (string, error) {
-	return patiently(func() (string, error) { return keyring.Get(keyringService, item) })
-}
-
-func removeSecret(item string) error {
-	_, err := patiently(func() (string, error) {
+func (s *Store) removeSecret(item string) error {
+	_, err := s.askKeyring(func() (string, error) {
 		err := keyring.Delete(keyringService, item)
 		if errors.Is(err, keyring.ErrNotFound) {
 			err = nil
@@ -338,6 +339,14 @@ func removeSecret(item string) error {
 		return "", err
 	})
 	return err
+}
+
+// askKeyring is patiently, if there is a keyring.
+func (s *Store) askKeyring(do func() (string, error)) (string, error) {
+	if s.none {
+		return "", fmt.Errorf("%w: no session of a desktop runs here", ErrKeyring)
+	}
+	return patiently(do)
 }
 
 // patiently does something with the keyring, and waits no longer than keyringTime for it; one that never answers keeps a

@@ -206,7 +206,7 @@ func (c *sessionCache) key(ctx context.Context, k auth.APIKey) (*identity, error
 	if err != nil {
 		return nil, err
 	}
-	if err := c.store.APIKeyUsed(ctx, row); err != nil {
+	if err := c.store.APIKeyUsed(ctx, row); err != nil && !store.Full(err) { // a full disk keeps nobody from reading
 		return nil, err
 	}
 	id := &identity{user: u.ID, tier: api.Tier(u.Tier), key: row.ID, device: row.DeviceID, scopes: scopes}
