@@ -1287,8 +1287,7 @@ func TestErase(t *testing.T) {
 		same(t, must(s.Count(ctx))(t).Jobs, map[string]int64{"available": 1})
 		if !s.Postgres() {
 			ok(t, s.system(ctx, func(t tx) error { return nil }))
-			_, err := s.db.(*lite).write.ExecContext(ctx, "pragma wal_checkpoint(truncate)")
-			ok(t, err)
+			ok(t, s.db.settle(ctx))
 			file := must(os.ReadFile(s.url))(t)
 			if bytes.Contains(file, []byte("erase-me")) || bytes.Contains(file, u.ID[:]) {
 				t.Fatal("the file still holds what was erased")
