@@ -71,8 +71,7 @@ Each command is carried out once, whatever crashes in between. "forg agent insta
 
 func (f *agentFlags) register(fl *pflag.FlagSet) {
 	f.organizeFlags.register(fl)
-	registerOfSync(fl, f.sync.serverFlags.register)
-	registerOfSync(fl, f.sync.registerPaths)
+	registerOfSync(fl, func(own *pflag.FlagSet) { f.sync.serverFlags.register(own); f.sync.registerPaths(own) })
 	fl.Lookup("rules").Usage = "the rules of `file` organize, where a command names no others (default: the built-in categories)"
 	f.registerAllowed(fl)
 }

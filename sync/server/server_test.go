@@ -721,17 +721,6 @@ func TestDevicesKeysAndSync(t *testing.T) {
 		if got := s.want(t, 200, ana.access, "GET", "/api/v1/operations/"+undo["id"].(string), nil); got["status"] != "completed" {
 			t.Errorf("the rollback is %v", got)
 		}
-		// A key of one device only.
-		bound := s.want(t, 201, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "cron", "scopes": []string{"push"}, "device_id": device})
-		if bound["device_id"] != device.String() {
-			t.Errorf("the key of a device is %v", bound)
-		}
-		mine := bound["key"].(string)
-		s.want(t, 200, mine, "POST", "/api/v1/sync/push", api.PushRequest{Protocol: api.Protocol, DeviceID: device, Epoch: epoch})
-		s.want(t, 404, mine, "POST", "/api/v1/sync/push", api.PushRequest{Protocol: api.Protocol, DeviceID: uuid.Must(uuid.NewV7()), Epoch: epoch})
-		s.want(t, 200, mine, "POST", "/api/v1/sync/ack", api.AckRequest{Cursor: 1})
-		s.want(t, 403, mine, "GET", "/api/v1/sync/state", nil)
-		s.want(t, 404, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "x", "scopes": []string{"push"}, "device_id": uuid.Must(uuid.NewV7())})
 		// The mac of whoever asks comes along, and covers an id that is theirs.
 		ask := map[string]any{"kind": "organize", "target": map[string]any{"device_id": device, "root": "downloads"}, "options": map[string]any{"rules": "photos"}, "mac": []byte{1, 2}}
 		s.want(t, 422, ana.access, "POST", "/api/v1/operations", ask)
@@ -772,6 +761,17 @@ func TestDevicesKeysAndSync(t *testing.T) {
 		if !told {
 			t.Error("what the device offers is not told")
 		}
+		// A key of one device only.
+		bound := s.want(t, 201, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "cron", "scopes": []string{"push"}, "device_id": device})
+		if bound["device_id"] != device.String() {
+			t.Errorf("the key of a device is %v", bound)
+		}
+		mine := bound["key"].(string)
+		s.want(t, 200, mine, "POST", "/api/v1/sync/push", api.PushRequest{Protocol: api.Protocol, DeviceID: device, Epoch: epoch})
+		s.want(t, 404, mine, "POST", "/api/v1/sync/push", api.PushRequest{Protocol: api.Protocol, DeviceID: uuid.Must(uuid.NewV7()), Epoch: epoch})
+		s.want(t, 200, mine, "POST", "/api/v1/sync/ack", api.AckRequest{Cursor: 1})
+		s.want(t, 403, mine, "GET", "/api/v1/sync/state", nil)
+		s.want(t, 404, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "x", "scopes": []string{"push"}, "device_id": uuid.Must(uuid.NewV7())})
 		// Devices.
 		s.want(t, 422, ana.access, "PATCH", "/api/v1/devices/"+device.String(), map[string]any{"name": " spaces "})
 		if d := s.want(t, 200, ana.access, "PATCH", "/api/v1/devices/"+device.String(), map[string]any{"name": "Laptop"}); d["name"] != "Laptop" {
