@@ -22,7 +22,7 @@ var policy = map[string]struct {
 	"forg": {forg: []string{"forg/cmd"}, not: offline},
 	"forg/cmd": {
 		forg: []string{"forg/journal", "forg/organizer", "forg/organizer/dupes", "forg/organizer/images", "forg/organizer/metadata", "forg/organizer/watch", "forg/rules", "forg/rules/foreign",
-			"forg/sync/api", "forg/sync/client", "forg/sync/replica",
+			"forg/sync/agent", "forg/sync/api", "forg/sync/client", "forg/sync/replica", "forg/sync/seal",
 			"forg/sync/server", "forg/sync/server/auth", "forg/sync/server/store"}, // but with the tag noserver
 		outside: []string{
 			"github.com/google/uuid",                                                               // ids of the operator's commands
@@ -108,6 +108,11 @@ var policy = map[string]struct {
 		},
 		not: []string{"database/sql", "flag", "log", "log/slog", "os/exec", "os/signal"}, // never prints; speaks to one server
 	},
+	"forg/sync/agent": {
+		forg:    []string{"forg/sync/api", "forg/sync/client"}, // what to do after which error
+		outside: []string{"github.com/google/uuid"},
+		not:     append([]string{"flag", "io/fs", "log", "log/slog", "os", "os/exec", "os/signal", "path/filepath"}, offline...), // touches nothing itself
+	},
 	"forg/sync/feed": {
 		forg:    []string{"forg/journal", "forg/sync/api"},
 		outside: []string{"github.com/google/uuid"},
@@ -117,6 +122,11 @@ var policy = map[string]struct {
 		forg:    []string{"forg/journal", "forg/sync/api", "forg/sync/client", "forg/sync/feed"},
 		outside: []string{"github.com/google/uuid", "modernc.org/sqlite"},
 		not:     append([]string{"flag", "log", "log/slog", "os/exec", "os/signal"}, offline...), // the client knows HTTP
+	},
+	"forg/sync/seal": {
+		forg:    []string{"forg/sync/api"},
+		outside: []string{"filippo.io/age", "github.com/google/uuid", "golang.org/x/crypto"}, // wraps keys to devices; seals entries
+		not:     append([]string{"flag", "log", "log/slog", "math/rand", "os/exec", "os/signal"}, offline...),
 	},
 	"forg/sync/server/auth": {
 		outside: []string{"github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "golang.org/x/crypto"},

@@ -44,6 +44,7 @@ type account struct {
 	login  client.Login // with an API key only Server is known
 	key    bool         // an API key of the environment, not a login
 	device func(context.Context) (uuid.UUID, error)
+	names  map[uuid.UUID]string // of devices, where the server is not told
 }
 
 // account is a client with credentials: an API key of the environment (FORG_TOKEN, FORG_API_KEY), else the login that is
@@ -73,7 +74,7 @@ func (a *app) account(f *serverFlags) (*account, error) {
 	if err != nil {
 		return nil, a.serverTrouble(err)
 	}
-	return &account{Client: c, login: l, device: func(ctx context.Context) (uuid.UUID, error) {
+	return &account{Client: c, login: l, names: a.deviceNames(l.UserID), device: func(ctx context.Context) (uuid.UUID, error) {
 		d, err := a.journalDevice(ctx)
 		if err == nil && d != l.DeviceID {
 			err = fmt.Errorf("%w: another journal than this one has logged in; it was made anew, or carried here from another machine", client.ErrLoggedOut)

@@ -160,8 +160,12 @@ func (a *app) configure(c *cobra.Command) error {
 		keys := []string{f.Name}
 		if c.LocalNonPersistentFlags().Lookup(f.Name) != nil {
 			keys = []string{section(c) + "." + f.Name, f.Name}
+			likes := f.Annotations[settingsOf]
 			if like := c.Annotations[settingsOf]; like != "" {
-				keys = slices.Insert(keys, 1, like+"."+f.Name)
+				likes = append(slices.Clone(likes), like)
+			}
+			for i, like := range likes {
+				keys = slices.Insert(keys, 1+i, like+"."+f.Name)
 			}
 		}
 		switch env, name := a.fromEnv(keys); {
@@ -200,7 +204,7 @@ func (a *app) configure(c *cobra.Command) error {
 	return nil
 }
 
-// settingsOf is the annotation of a command that goes by the settings of another as well.
+// settingsOf is the annotation of a command, or of a single flag, that goes by the settings of another command as well.
 const settingsOf = "settings of"
 
 func section(c *cobra.Command) string {

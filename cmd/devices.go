@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"forg/sync/api"
-	"forg/sync/client"
 )
 
 func (a *app) devicesCmd() *cobra.Command {
@@ -114,8 +113,8 @@ func lastSeen(d api.Device) time.Time {
 }
 
 // findDevice is the one device of the account that a person means: by name, id or the beginning of the id.
-func findDevice(ctx context.Context, c *client.Client, word string) (api.Device, error) {
-	all, err := c.Devices(ctx)
+func findDevice(ctx context.Context, acc *account, word string) (api.Device, error) {
+	all, err := acc.Devices(ctx)
 	if err != nil {
 		return api.Device{}, err
 	}
@@ -163,12 +162,18 @@ func (a *app) renameDevice(ctx context.Context, f *serverFlags, word, name strin
 	if err != nil {
 		return err
 	}
-	d, err := findDevice(ctx, acc.Client, word)
+	d, err := findDevice(ctx, acc, word)
 	if err != nil {
 		return err
 	}
 	was := d.Name
-	if d, err = acc.RenameDevice(ctx, d.ID, name); err != nil {
+	if _, secret := acc.names[d.ID]; secret {
+		err = a.renameMember(ctx, acc, d.ID, name)
+		d.Name = name
+	} else {
+		d, err = acc.RenameDevice(ctx, d.ID, name)
+	}
+	if err != nil {
 		return err
 	}
 	if d.ID == acc.login.DeviceID && !acc.key {
@@ -192,7 +197,7 @@ func (a *app) revokeDevice(ctx context.Context, f *serverFlags, word string, yes
 	if err != nil {
 		return err
 	}
-	d, err := findDevice(ctx, acc.Client, word)
+	d, err := findDevice(ctx, acc, word)
 	if err != nil {
 		return err
 	}
@@ -226,5 +231,8 @@ func (a *app) revokeDevice(ctx context.Context, f *serverFlags, word string, yes
 		return a.printJSON(map[string]any{"revoked": d.ID})
 	}
 	a.say("%s is shut out.", show(d.Name))
+	if acc.names[d.ID] != "" && !this {
+		a.say("It has the account's key still: change that with %s", a.paint(bold, "forg sync key rotate"))
+	}
 	return nil
 }

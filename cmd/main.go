@@ -217,8 +217,8 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 	})
 	a.registerGlobal(c.PersistentFlags())
 	c.AddCommand(a.organizeCmd(), a.applyCmd(), a.undoCmd(), a.redoCmd(), a.historyCmd(), a.showCmd(), a.whereCmd(), a.dupesCmd(), a.scanCmd(),
-		a.rulesCmd(), a.watchCmd(), a.scheduleCmd(), a.signupCmd(), a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.accountCmd(), a.devicesCmd(), a.apiKeysCmd(), a.syncCmd(),
-		a.serveCmd(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
+		a.rulesCmd(), a.watchCmd(), a.scheduleCmd(), a.signupCmd(), a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.accountCmd(), a.devicesCmd(), a.apiKeysCmd(),
+		a.syncCmd(), a.agentCmd(), a.serveCmd(), a.doctorCmd(), a.configCmd(), a.completionCmd(), a.versionCmd())
 	c.InitDefaultHelpCmd()
 	for _, h := range c.Commands() {
 		if h.Name() == "help" {

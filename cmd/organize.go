@@ -45,6 +45,7 @@ type organizeFlags struct {
 	rules      string
 	tags       []string
 	skipTags   []string
+	afar       afarFlags // of organize only
 }
 
 func (a *app) organizeCmd() *cobra.Command {
@@ -61,7 +62,11 @@ file for each PATH ("forg rules --help").
 Left alone: hidden files, links, unfinished downloads, files that are being written, system files and, with -r,
 projects, repositories, application bundles and the folders that forg itself fills. Files that belong together
 (a film and its subtitles, a raw photo and its JPEG) stay together. What an undo has put back stays there too,
-unless you say --again.`, exitPlanText),
+unless you say --again.
+
+With --device, another device of yours organizes a folder of its own: PATH is the name that it offers the folder under
+and --rules the name of rules that it has. That needs "forg login" here and there, and "forg agent" there, which allows
+it (docs/agent.md).`, exitPlanText),
 		Example: `  forg organize ~/Downloads
   forg organize -n ~/Downloads                       show the plan, change nothing
   forg organize -i ~/Downloads                       review it first
@@ -69,12 +74,23 @@ unless you say --again.`, exitPlanText),
   forg organize                                      follow the rules file
   forg organize --rules photos.yaml ~/Pictures
   forg organize --duplicates trash --exclude '*.iso' ~/Downloads
+  forg organize --device laptop downloads            on another device
   find . -name '*.pdf' -print0 | forg organize --from0 - --into ~/Documents
   0 3 * * *  forg organize --quiet --wait 10m "$HOME/Downloads"     (crontab)`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, paths []string) error {
 			if f.rules != "" && c.Flags().Changed("by") {
 				return usage("--rules and --by both say where files go: give one of them")
+			}
+			if f.afar.device != "" {
+				if err := f.afar.only(c, "rules"); err != nil {
+					return err
+				}
+				rules := ""
+				if c.Flags().Changed("rules") { // the file that is configured here means nothing there
+					rules = f.rules
+				}
+				return a.serverTrouble(a.organizeAfar(c.Context(), paths, rules, &f.afar))
 			}
 			return a.organize(c.Context(), paths, &f)
 		},
@@ -85,6 +101,7 @@ unless you say --again.`, exitPlanText),
 	fl.BoolVar(&f.copy, "copy", false, "copy instead of moving")
 	fl.StringVar(&f.planOut, "plan-out", "", "write the plan to `file` for \"forg apply\" and change nothing")
 	fl.BoolVarP(&f.interactive, "interactive", "i", false, "review the plan before it is carried out")
+	f.afar.register(fl, "organize a folder of its own")
 	fl.StringVar(&f.from0, "from0", "", "take the files listed in `file` (- for standard input), separated by NUL")
 	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
 	return c
@@ -178,6 +195,14 @@ type organizing struct {
 	into  string
 	ruled *rulesFile // the rules that decide, or nil
 	watch *watching  // of a forg that keeps running, else nil
+	asked *asked     // by a server, else nil
+}
+
+// asked is how a server has asked for something.
+type asked struct {
+	who      journal.Asked
+	begin    func(context.Context, *journal.Journal) error // once the journal is in our hands, before anything is looked at
+	progress func(total, files, bytes int64)
 }
 
 func (a *app) newOrganizing(paths []string, f *organizeFlags) (*organizing, error) {
@@ -237,6 +262,11 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		}
 		defer unlock()
 	}
+	if o.asked != nil {
+		if err := o.asked.begin(ctx, j); err != nil {
+			return err
+		}
+	}
 	plan, err := o.plan(ctx, j, roots, &opt)
 	if err != nil {
 		return err
@@ -251,7 +281,7 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 			return err
 		}
 	}
-	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-", watch: o.watch}
+	report := &organizeReport{app: a, plan: plan, start: start, dryRun: look, quietOut: f.planOut == "-", watch: o.watch, asked: o.asked}
 	if look {
 		return report.planned()
 	}
@@ -260,11 +290,17 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		if len(plan.Moves) == 0 && len(plan.Prune) == 0 {
 			return report.idle()
 		}
+	}
+	if o.watch != nil || o.asked != nil {
 		var end func()
 		ctx, end = toTheEnd(ctx)
 		defer end()
 	}
-	return report.run(ctx, j, organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash, Exec: a.runProgram})
+	run := organizer.RunOptions{Command: commandLine(), Conflict: opt.Conflict, Verify: f.verify, Trash: opt.Trash, Exec: a.runProgram}
+	if o.asked != nil {
+		run.Asked = o.asked.who
+	}
+	return report.run(ctx, j, run)
 }
 
 // ready are the options of this run, with the rules and what these need, until done is called.

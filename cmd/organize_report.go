@@ -32,6 +32,7 @@ type organizeReport struct {
 	dryRun   bool
 	quietOut bool // the answer is the plan itself
 	watch    *watching
+	asked    *asked
 	would    string // what would be done with files that are dealt with where they are; "" if they are moved to folders
 	count    map[string]*tally
 }
@@ -278,8 +279,11 @@ func (r *organizeReport) skipped() int64 {
 func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organizer.RunOptions) error {
 	bar := r.newProgress()
 	opt.Progress = bar.move(r.plan.Files())
+	if r.asked != nil {
+		opt.Progress = func(files, bytes int64) { r.asked.progress(r.plan.Files(), files, bytes) }
+	}
 	var o *object
-	if r.json {
+	if r.json && r.asked == nil { // else the agent tells
 		o = newObject(r.out)
 		o.array("moves")
 	}
@@ -302,7 +306,7 @@ func (r *organizeReport) run(ctx context.Context, j *journal.Journal, opt organi
 		if e := r.finishJSON(o, res, res.Moved, res.Bytes); e != nil {
 			err = errors.Join(err, e)
 		}
-	} else if r.watch != nil {
+	} else if r.watch != nil || r.asked != nil {
 		r.batch(res)
 	} else {
 		r.summary(res, err)
@@ -367,7 +371,7 @@ func (r *organizeReport) labels() []string {
 // batch tells in one line what a batch of a forg that keeps running has done.
 func (r *organizeReport) batch(res *organizer.Result) {
 	defer r.careful()
-	if r.quiet || res.Moved == 0 {
+	if r.quiet || res.Moved == 0 || r.json {
 		return
 	}
 	parts := make([]string, 0, len(r.count))

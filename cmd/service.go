@@ -20,11 +20,11 @@ import (
 	"forg/organizer"
 )
 
-// job is what a service manager is to run: forg watch from every login on, or forg organize at set times.
+// job is what a service manager is to run: forg watch or forg agent from every login on, or forg organize at set times.
 type job struct {
-	Kind string // "watch" or "schedule"
+	Kind string // one of the kinds below
 	ID   string // downloads-1a2b3c4d
-	Path string // absolute
+	Path string // absolute; of an agent its journal
 	When string // of schedule, as a cadence prints itself
 	argv []string
 }
@@ -33,15 +33,22 @@ type job struct {
 const (
 	watchJob    = "watch"
 	scheduleJob = "schedule"
+	agentJob    = "agent"
 )
+
+// stays reports whether the job runs all the time, from every login on.
+func (j *job) stays() bool { return j.Kind != scheduleJob }
 
 // name is what the job is called where names are shared with other programs.
 func (j *job) name() string { return "forg-" + j.Kind + "-" + j.ID }
 
 // title is for people.
 func (j *job) title() string {
-	if j.Kind == watchJob {
+	switch j.Kind {
+	case watchJob:
 		return "forg watches " + show(j.Path)
+	case agentJob:
+		return "forg agent syncs " + show(j.Path)
 	}
 	return "forg organizes " + show(j.Path) + ", " + j.When
 }
@@ -181,6 +188,21 @@ func (a *app) newJob(kind, path, when string, command string, flags []string) (*
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", path, err)
 	}
+	argv, err := a.jobCommand(command, flags)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{Kind: kind, Path: path, When: when, argv: append(argv, path)}
+	key := path
+	if kind == scheduleJob { // one folder may have several
+		key += "\x00" + when + "\x00" + strings.Join(flags, "\x00")
+	}
+	j.ID = fmt.Sprintf("%s-%x", slug(filepath.Base(path)), sha256.Sum256([]byte(key)))[:len(slug(filepath.Base(path)))+9]
+	return j, nil
+}
+
+// jobCommand is the beginning of the command line of a job.
+func (a *app) jobCommand(command string, flags []string) ([]string, error) {
 	program, err := programPath()
 	if err != nil {
 		return nil, err
@@ -189,14 +211,23 @@ func (a *app) newJob(kind, path, when string, command string, flags []string) (*
 	if err != nil {
 		return nil, err
 	}
-	j := &job{Kind: kind, Path: path, When: when}
-	j.argv = append([]string{program, command}, append(append(carried, flags...), path)...)
-	key := path
-	if kind == scheduleJob { // one folder may have several
-		key += "\x00" + when + "\x00" + strings.Join(flags, "\x00")
+	return append([]string{program, command}, append(carried, flags...)...), nil
+}
+
+// newAgentJob is the job of the agent of this journal.
+func (a *app) newAgentJob(flags []string) (*job, error) {
+	path, err := a.journalPath()
+	if err == nil {
+		path, err = filepath.Abs(path)
 	}
-	j.ID = fmt.Sprintf("%s-%x", slug(filepath.Base(path)), sha256.Sum256([]byte(key)))[:len(slug(filepath.Base(path)))+9]
-	return j, nil
+	if err != nil {
+		return nil, err
+	}
+	argv, err := a.jobCommand("agent", flags)
+	if err != nil {
+		return nil, err
+	}
+	return &job{Kind: agentJob, ID: fmt.Sprintf("%x", sha256.Sum256([]byte(path)))[:8], Path: path, argv: argv}, nil
 }
 
 // slug is a name in letters that mean nothing to any service manager.
@@ -301,7 +332,7 @@ func jobFlags(fl *pflag.FlagSet, words []string) ([]string, error) {
 // nothing that would mean something in a comment of any format, XML's included.
 
 func (j *job) mark() string {
-	command := "watch uninstall"
+	command := j.Kind + " uninstall"
 	if j.Kind == scheduleJob {
 		command = "schedule remove"
 	}
@@ -313,7 +344,7 @@ func markWord(s string) string {
 	return q[:1] + strings.NewReplacer("--", `-\x2d`, "<", `\x3c`, ">", `\x3e`, "&", `\x26`, "'", `\x27`, "%", `\x25`).Replace(q[1:len(q)-1]) + q[len(q)-1:]
 }
 
-var markLine = lazily(`Written by forg, and removed by "forg [a-z ]+"\. Job: (watch|schedule) ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")`)
+var markLine = lazily(`Written by forg, and removed by "forg [a-z ]+"\. Job: (watch|schedule|agent) ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")`)
 
 // marked is the job that a text is about; nil if forg did not write it.
 func marked(text string) *job {

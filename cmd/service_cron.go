@@ -86,7 +86,7 @@ func (c cron) jobs(ctx context.Context, kind string) ([]*job, error) {
 }
 
 func (cron) hint(j *job) string {
-	if j.Kind == watchJob {
+	if j.stays() {
 		return "It begins when the machine starts the next time. To begin now, run the command yourself."
 	}
 	return "cron sends what it prints, which is only what went wrong, by mail."

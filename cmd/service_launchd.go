@@ -43,7 +43,7 @@ func (l launchd) units(j *job) ([]unit, error) {
 	b.WriteString("\t</array>\n\t<key>ProcessType</key>\n\t<string>Background</string>\n")
 	log := filepath.Join(filepath.Dir(dir), "Logs", j.name()+".log")
 	fmt.Fprintf(&b, "\t<key>StandardOutPath</key>\n\t<string>%s</string>\n\t<key>StandardErrorPath</key>\n\t<string>%s</string>\n", text(log), text(log))
-	if j.Kind == watchJob {
+	if j.stays() {
 		b.WriteString("\t<key>RunAtLoad</key>\n\t<true/>\n\t<key>KeepAlive</key>\n\t<dict>\n\t\t<key>SuccessfulExit</key>\n\t\t<false/>\n\t</dict>\n\t<key>ThrottleInterval</key>\n\t<integer>30</integer>\n")
 	} else {
 		c, err := parseCadence(j.When)

@@ -27,7 +27,7 @@ func (s systemd) units(j *job) ([]unit, error) {
 	base := filepath.Join(dir, j.name())
 	head := fmt.Sprintf("# %s\n[Unit]\nDescription=%s\n", j.mark(), systemdText(j.title()))
 	exec := "ExecStart=" + systemdCommand(j.argv) + "\nNice=10\n"
-	if j.Kind == watchJob {
+	if j.stays() {
 		// It tries again, for a folder that is not mounted yet, say, but not with a mistake in its command line.
 		return []unit{{base + ".service", head + "StartLimitIntervalSec=0\n\n[Service]\nType=notify\n" + exec +
 			"Restart=on-failure\nRestartSec=30\nSuccessExitStatus=143\nRestartPreventExitStatus=2\n\n[Install]\nWantedBy=default.target\n"}}, nil
@@ -44,7 +44,7 @@ func (s systemd) units(j *job) ([]unit, error) {
 
 // started is the unit that is enabled.
 func (systemd) started(j *job) string {
-	if j.Kind == watchJob {
+	if j.stays() {
 		return j.name() + ".service"
 	}
 	return j.name() + ".timer"

@@ -132,7 +132,7 @@ func (t tasks) add(ctx context.Context, j *job) error {
 		return fmt.Errorf("create task %s: %w", t.path(j), err)
 	}
 	args[4] = f.Name()
-	if _, err = t.app.run(ctx, "", "schtasks", args...); err == nil && j.Kind == watchJob {
+	if _, err = t.app.run(ctx, "", "schtasks", args...); err == nil && j.stays() {
 		_, err = t.app.run(ctx, "", "schtasks", "/Run", "/TN", t.path(j))
 	}
 	return err
@@ -144,7 +144,7 @@ func (t tasks) remove(ctx context.Context, j *job) error {
 	return err
 }
 
-var taskName = lazily(`\\forg\\(forg-(watch|schedule)-[a-z0-9-]+)`)
+var taskName = lazily(`\\forg\\(forg-(watch|schedule|agent)-[a-z0-9-]+)`)
 
 func (t tasks) jobs(ctx context.Context, kind string) ([]*job, error) {
 	list, err := t.app.run(ctx, "", "schtasks", "/Query", "/FO", "CSV", "/NH")

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"forg/journal"
 	"forg/sync/api"
@@ -24,12 +25,18 @@ import (
 // syncFlags are those of sync and of what is below it.
 type syncFlags struct {
 	serverFlags
-	wait time.Duration
+	wait  time.Duration
+	paths string
 }
 
 func (f *syncFlags) register(c *cobra.Command) {
 	f.serverFlags.register(c.Flags())
 	c.Flags().DurationVar(&f.wait, "wait", time.Minute, "bear failures that may pass for this `time`, trying again in between")
+}
+
+// registerPaths adds what only those need that send or open.
+func (f *syncFlags) registerPaths(fl *pflag.FlagSet) {
+	choiceVar(fl, &f.paths, "paths", "auto", "how history leaves this device: readable, with hashes for names, or sealed (docs/sync.md); auto is sealed if the account is encrypted", pathModes...)
 }
 
 const exitSyncText = exitHead + "  3    done, but something is wrong with the history of another device\n  4    another forg syncs, or is at work on this journal\n  130  interrupted; 143 when terminated"
@@ -57,6 +64,7 @@ Nothing else in forg waits for this, or needs it. It may be interrupted at any m
 		},
 	}
 	both.register(c)
+	both.registerPaths(c.Flags())
 	var again bool
 	push := &cobra.Command{
 		Use: "push", Short: "Send what this journal has recorded", Annotations: ofSync,
@@ -69,6 +77,7 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	out.register(push)
+	out.registerPaths(push.Flags())
 	push.Flags().BoolVar(&again, "again", false, "send everything once more, from the beginning")
 	pull := &cobra.Command{
 		Use: "pull", Short: "Bring what your other devices have done", Annotations: ofSync,
@@ -80,7 +89,8 @@ name of the log, for a server that has lost or mangled it; what is there stays u
 		},
 	}
 	in.register(pull)
-	c.AddCommand(push, pull, a.syncStatusCmd(), a.syncForgetCmd())
+	in.registerPaths(pull.Flags())
+	c.AddCommand(push, pull, a.syncStatusCmd(), a.syncForgetCmd(), a.syncKeyCmd())
 	return c
 }
 
@@ -178,7 +188,11 @@ func (a *app) openSync(ctx context.Context, f *syncFlags, note func(replica.Prog
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	r, err := replica.Open(ctx, replica.Options{Path: path, Account: acc.accountKey(a), Version: version(), NewEpoch: a.newEpoch(10 * time.Second),
+	seals, err := a.sealing(ctx, acc, f.paths, f.wait)
+	if err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	r, err := replica.Open(ctx, replica.Options{Path: path, Seal: seals, Account: acc.accountKey(a), Version: version(), NewEpoch: a.newEpoch(10 * time.Second),
 		Patience: f.wait, Note: note, Now: a.now})
 	if err != nil {
 		if errors.Is(err, journal.ErrLocked) {
@@ -359,6 +373,7 @@ Other devices erase when they sync next. Without a connection it is noted in the
 		},
 	}
 	f.register(c)
+	f.registerPaths(c.Flags())
 	c.Flags().BoolVar(&all, "all", false, "everything that this device has sent so far")
 	c.Flags().BoolVar(&local, "later", false, "note it in the journal and leave it to the next sync to send")
 	return c

@@ -20,6 +20,7 @@ type undoFlags struct {
 	only                    []string
 	conflict                string
 	wait                    time.Duration
+	afar                    afarFlags
 }
 
 func (f *undoFlags) register(c *cobra.Command, redo bool) {
@@ -31,6 +32,7 @@ func (f *undoFlags) register(c *cobra.Command, redo bool) {
 	fl.DurationVar(&f.wait, "wait", 0, "wait this `time` for another forg to finish")
 	if !redo {
 		fl.BoolVar(&f.cascade, "cascade", false, "first undo the later operations that moved the same files")
+		f.afar.register(fl, "undo an operation of its own")
 	}
 }
 
@@ -41,14 +43,26 @@ func (a *app) undoCmd() *cobra.Command {
 		Long: help(`Takes back operation OP (a number from "forg history", a UUID or the beginning of one, or "last"); without OP the
 last one that is not undone. Every file goes back with its exact name, times and attributes, provided it is still the
 file that was moved. Files edited since go back as they are; files that are gone or were replaced, and old names that
-are taken, are reported and left alone. Undo is an operation itself: "forg redo" takes it back.`, exitUndoText),
+are taken, are reported and left alone. Undo is an operation itself: "forg redo" takes it back.
+
+With --device, another device of yours takes back an operation of its own: OP is its UUID, as "forg history --device"
+shows, or "last". That needs "forg login" here and there, and "forg agent" there, which allows it (docs/agent.md).`, exitUndoText),
 		Example: `  forg undo
   forg undo 42
   forg undo -n 42                  show what would go back
   forg undo 42 --only '*.pdf'      put back a part of it
-  forg undo 42 --cascade           with the later operations that moved its files`,
+  forg undo 42 --cascade           with the later operations that moved its files
+  forg undo --device laptop last   on another device`,
 		Args: args(cobra.MaximumNArgs(1)),
-		RunE: func(c *cobra.Command, refs []string) error { return a.reverse(c.Context(), refs, true, &f) },
+		RunE: func(c *cobra.Command, refs []string) error {
+			if f.afar.device == "" {
+				return a.reverse(c.Context(), refs, true, &f)
+			}
+			if err := f.afar.only(c, "only"); err != nil {
+				return err
+			}
+			return a.serverTrouble(a.undoAfar(c.Context(), refs, f.only, &f.afar))
+		},
 	}
 	f.register(c, false)
 	return c

@@ -111,10 +111,14 @@ func (a *app) addJobs(ctx context.Context, jobs []*job, using string, printing b
 		if a.json {
 			continue
 		}
-		if j.Kind == watchJob {
+		switch j.Kind {
+		case watchJob:
 			a.say("forg watches %s from now on, by way of %s.", a.tilde(j.Path), m)
 			a.say("Take it back with: forg watch uninstall %s", shellWord(j.Path))
-		} else {
+		case agentJob:
+			a.say("forg agent runs from now on, by way of %s.", m)
+			a.say("Take it back with: forg agent uninstall")
+		default:
 			a.say("forg organizes %s %s, by way of %s.", a.tilde(j.Path), j.When, m)
 			a.say("Take it back with: forg schedule remove %s", j.ID)
 		}

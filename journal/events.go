@@ -99,6 +99,8 @@ type Start struct {
 	Command string
 	Planned int64
 	Undoes  uuid.UUID // the operation that an undo or redo is about, or zero
+	// Asked is the command by which a server has asked for it, or zero.
+	Asked uuid.UUID
 }
 
 // Pruned is what an event tells of an operation that was forgotten.
@@ -110,7 +112,7 @@ type Recalled struct{}
 // Forgotten is what remains of an event once its operation was pruned.
 type Forgotten struct{}
 
-// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Pruned, Recalled or Forgotten.
+// Read is what the event says: Start, []Step, []Outcome, []FolderTime, Finish, Answer, Pruned, Recalled or Forgotten.
 func (e *Event) Read() (any, error) {
 	switch e.kind {
 	case evPruned:
@@ -133,6 +135,9 @@ func (e *Event) Read() (any, error) {
 		if s.Undoes != "" {
 			out.Undoes, err = uuid.Parse(s.Undoes)
 		}
+		if s.CommandID != "" && err == nil {
+			out.Asked, err = uuid.Parse(s.CommandID)
+		}
 		v = out
 	case evFiles:
 		v, err = decodeSteps(e.body)
@@ -144,6 +149,10 @@ func (e *Event) Read() (any, error) {
 		var f Finish
 		err = json.Unmarshal(e.body, &f)
 		v = f
+	case evAnswered:
+		var a Answer
+		err = json.Unmarshal(e.body, &a)
+		v = a
 	default:
 		err = fmt.Errorf("kind %q is unknown", e.kind)
 	}

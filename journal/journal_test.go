@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 )
 
 var ctx = context.Background()
@@ -512,5 +513,79 @@ func TestPrune(t *testing.T) {
 		if s[1] != int64(i+1) {
 			t.Fatalf("event %d has number %d", i+1, s[1])
 		}
+	}
+}
+
+// TestAsked: an operation that a server has asked for has the id that the server gave it, says by which command, and is
+// there once, whoever begins it again.
+func TestAsked(t *testing.T) {
+	j := open(t, tempJournal(t), time.Unix(1000, 0))
+	defer j.Close()
+	asked := Asked{Operation: uuid.Must(uuid.NewV7()), Command: uuid.Must(uuid.NewV7())}
+	dir := &Folder{Path: "/home"}
+	step := []Step{{No: 1, Action: Rename, FromDir: dir, ToDir: dir, From: "a", To: "b"}}
+	begin := func() (*Writer, error) {
+		w, err := j.Begin(ctx, "organize", "/home", "forg agent", 1, 0)
+		must(t, err)
+		w.For(asked)
+		return w, w.Commit(ctx, step, nil)
+	}
+	w, err := begin()
+	must(t, err)
+	if _, err := begin(); err == nil {
+		t.Error("it begins twice")
+	}
+	must(t, w.Finish(ctx, nil, Finish{Status: Completed, Moved: 1}))
+	if _, err := begin(); err == nil {
+		t.Error("it begins again")
+	}
+	o, err := j.Operation(ctx, asked.Operation.String())
+	must(t, err)
+	if by, err := j.AskedBy(ctx, o); err != nil || by != asked.Command {
+		t.Error(by, err)
+	}
+	mine, err := j.Operation(ctx, fmt.Sprint(record(t, j, "mine", 2, 0)))
+	must(t, err)
+	if by, err := j.AskedBy(ctx, mine); err != nil || by != uuid.Nil {
+		t.Error(by, err)
+	}
+	if _, ok, err := j.Answered(ctx, asked.Operation); ok || err != nil {
+		t.Error("answered", ok, err)
+	}
+	nothing := uuid.Must(uuid.NewV7()) // an undo that found nothing to do
+	for _, op := range []uuid.UUID{asked.Operation, nothing} {
+		a := Answer{Command: asked.Command, Undid: mine.UUID, State: "succeeded", Restored: 1}
+		must(t, j.Answer(ctx, op, a))
+		if got, ok, err := j.Answered(ctx, op); !ok || err != nil || got != a {
+			t.Error(got, ok, err)
+		}
+	}
+	epochs, err := j.Epochs(ctx)
+	must(t, err)
+	var starts []uuid.UUID
+	answers := 0
+	for e, err := range j.Events(ctx, epochs[0].ID, 0) {
+		must(t, err)
+		v, err := e.Read()
+		must(t, err)
+		switch v := v.(type) {
+		case Start:
+			starts = append(starts, v.Asked)
+		case Answer:
+			answers++
+		}
+	}
+	if answers != 2 || len(starts) != 2 || starts[0] != asked.Command || starts[1] != uuid.Nil {
+		t.Error(starts, answers)
+	}
+	if got := troubles(t, j, false); got != nil {
+		t.Error(got)
+	}
+	_, err = j.Prune(ctx, time.Unix(2000, 0), false)
+	must(t, err)
+	o, err = j.Operation(ctx, asked.Operation.String())
+	must(t, err)
+	if by, err := j.AskedBy(ctx, o); err != nil || by != uuid.Nil || !o.Pruned {
+		t.Error("pruned", by, err)
 	}
 }

@@ -146,6 +146,40 @@ func (j *Journal) Operation(ctx context.Context, ref string) (Operation, error) 
 	return found[0], nil
 }
 
+// AskedBy is the command by which a server has asked for operation o; zero if a person has, or if that was pruned.
+func (j *Journal) AskedBy(ctx context.Context, o Operation) (uuid.UUID, error) {
+	var s started
+	err := j.bodies(ctx, o, evStarted, func(body []byte) error {
+		if body == nil {
+			return nil
+		}
+		return json.Unmarshal(body, &s)
+	})
+	var command uuid.UUID
+	if err == nil && s.CommandID != "" {
+		command, err = uuid.Parse(s.CommandID)
+	}
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("journal %s: read operation %d: %w", j.path, o.ID, err)
+	}
+	return command, nil
+}
+
+// Answered is what was told of the command that asked for operation op, which may have found nothing to do and so be in
+// the journal by its answer alone.
+func (j *Journal) Answered(ctx context.Context, op uuid.UUID) (a Answer, ok bool, err error) {
+	err = j.bodies(ctx, Operation{UUID: op}, evAnswered, func(body []byte) error {
+		if ok = body != nil; !ok {
+			return nil
+		}
+		return json.Unmarshal(body, &a)
+	})
+	if err != nil {
+		return Answer{}, false, fmt.Errorf("journal %s: read the answer about operation %s: %w", j.path, op, err)
+	}
+	return a, ok, nil
+}
+
 // LastNotUndone is the newest operation that undo would take back: neither an undo nor undone. It returns ErrNone when
 // there is none.
 func (j *Journal) LastNotUndone(ctx context.Context) (Operation, error) {
@@ -424,6 +458,8 @@ func decodable(kind string, body []byte) error {
 		err = json.Unmarshal(body, new(started))
 	case evFinished:
 		err = json.Unmarshal(body, new(Finish))
+	case evAnswered:
+		err = json.Unmarshal(body, new(Answer))
 	}
 	return err
 }

@@ -21,6 +21,7 @@ const (
 	evFolders  = "op.folders"  // when folders were last changed
 	evFinished = "op.finished"
 	evPruned   = "op.pruned"
+	evAnswered = "op.answered"  // what was told of a command that asked for an undo
 	evRecalled = "op.forgotten" // is to be erased wherever the log was carried to; this journal keeps it
 )
 
@@ -44,6 +45,25 @@ type started struct {
 	Command string `json:"command"`
 	Planned int64  `json:"planned"`
 	Undoes  string `json:"undoes,omitempty"` // UUID
+	// CommandID is the UUID of the command by which a server has asked for it.
+	CommandID string `json:"command_id,omitempty"`
+}
+
+// Asked is who has asked for an operation, if it was a server: its UUID of the operation, and the command.
+type Asked struct {
+	Operation uuid.UUID
+	Command   uuid.UUID
+}
+
+// Answer is what was told of a command that asked for an undo. It names no file.
+type Answer struct {
+	Command  uuid.UUID `json:"command"`
+	Undid    uuid.UUID `json:"undid"` // the operation that was to be taken back
+	State    string    `json:"state"` // as the sync protocol calls it
+	Restored int64     `json:"restored"`
+	Skipped  int64     `json:"skipped"`
+	Failed   int64     `json:"failed"`
+	Error    string    `json:"error,omitempty"`
 }
 
 // Finish is the last word on an operation.
@@ -93,6 +113,10 @@ func (j *Journal) Begin(ctx context.Context, kind, root, command string, planned
 func (j *Journal) Resume(o Operation) *Writer {
 	return &Writer{j: j, id: o.ID, uuid: o.UUID, undoes: o.Undoes, at: o.StartedAt, begun: true}
 }
+
+// For makes the operation the one that a server has asked for. It comes before the first Commit, which fails if the
+// journal has that operation already: nothing is carried out twice.
+func (w *Writer) For(a Asked) { w.uuid, w.start.CommandID = a.Operation, a.Command.String() }
 
 // ID is the operation's number, 0 before the first Commit.
 func (w *Writer) ID() int64 { return w.id }
@@ -187,6 +211,18 @@ func project(ctx context.Context, tx *sql.Tx, id, undoes, at int64, f Finish) er
 	}
 	_, err = tx.ExecContext(ctx, "UPDATE operations SET status = ?, undone_by = ? WHERE id = ?", f.RootStatus, by, undoes)
 	return err
+}
+
+// Answer records what was told of the command that asked for operation op, an undo.
+func (j *Journal) Answer(ctx context.Context, op uuid.UUID, a Answer) error {
+	body, err := json.Marshal(a)
+	if err == nil {
+		err = j.append(ctx, func(to *appender) error { return to.add(ctx, op, evAnswered, body) })
+	}
+	if err != nil {
+		return fmt.Errorf("journal %s: record the answer to command %s: %w", j.path, a.Command, err)
+	}
+	return nil
 }
 
 // appender adds events to the log within one transaction.

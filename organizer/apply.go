@@ -33,7 +33,8 @@ type RunOptions struct {
 	Conflict Conflict // for names that are taken by the time their move comes
 	Verify   bool     // read copies back from the disk and compare, before the original goes
 	Trash    func(dir *Dir) (TrashDir, error)
-	Undoes   int64 // the operation that the run is about, for undo and redo
+	Undoes   int64         // the operation that the run is about, for undo and redo
+	Asked    journal.Asked // by a server; zero if a person has typed it
 	// Exec runs a program in the folder dir and waits for its end: argv as it is, env (NAME=value) added to the environment.
 	// Without it steps that run a program are refused.
 	Exec func(ctx context.Context, argv, env []string, dir string) error
@@ -90,6 +91,9 @@ func newRunner(ctx context.Context, j *journal.Journal, kind, root string, plann
 	w, err := j.Begin(ctx, kind, root, opt.Command, planned, opt.Undoes)
 	if err != nil {
 		return nil, err
+	}
+	if opt.Asked != (journal.Asked{}) {
+		w.For(opt.Asked)
 	}
 	return &runner{
 		j: j, w: w, opt: opt, undo: opt.Undoes != 0, cache: newFolderCache(), res: &Result{UUID: w.UUID().String(), Kind: kind},

@@ -46,7 +46,7 @@ type Capabilities struct {
 	_          struct{}  `json:"-" additionalProperties:"true"`
 	Protocols  []string  `json:"protocols" doc:"The sync protocols that the server speaks, the best one first."`
 	Kinds      []string  `json:"kinds" doc:"The kinds of entries that the server understands; it stores others as they are."`
-	Features   []string  `json:"features" doc:"What the server can besides: commands, wait, zstd, gzip."`
+	Features   []string  `json:"features" doc:"What the server can besides: commands, wait, zstd, gzip, keys."`
 	Limits     Limits    `json:"limits"`
 	ServerTime time.Time `json:"server_time"`
 }

@@ -19,6 +19,7 @@ type Started struct {
 	RollbackOf uuid.UUID      `json:"rollback_of,omitzero" doc:"Of an undo or redo: the operation that it is about."`
 	CommandID  uuid.UUID      `json:"command_id,omitzero" doc:"The server's command that it carries out."`
 	Options    map[string]any `json:"options,omitempty"`
+	Sealed     *Sealed        `json:"sealed,omitempty"`
 }
 
 // Files is the body of files: records of one operation, with consecutive or growing Seq. It is binary, see PROTOCOL.md;
@@ -86,6 +87,7 @@ type Finished struct {
 	Duplicates int64           `json:"duplicates,omitempty" doc:"Files that equal another."`
 	Error      string          `json:"error,omitempty"`
 	RootStatus OperationStatus `json:"root_status,omitempty" doc:"Of an undo or redo: what the operation it is about has become."`
+	Sealed     *Sealed         `json:"sealed,omitempty"`
 }
 
 // RollbackResult is the body of rollback.result: what a device answers to a command. OpID of the entry is the undo.
@@ -98,12 +100,14 @@ type RollbackResult struct {
 	Skipped    int64        `json:"skipped"`
 	Failed     int64        `json:"failed"`
 	Error      string       `json:"error,omitempty"`
+	Sealed     *Sealed      `json:"sealed,omitempty"`
 }
 
 // Redact is the body of redact: the bodies of all entries of the entry's operation that came before are to be erased.
 type Redact struct {
 	_      struct{} `json:"-" additionalProperties:"true"`
 	Reason string   `json:"reason,omitempty" doc:"pruned: the device has forgotten it."`
+	Sealed *Sealed  `json:"sealed,omitempty"`
 }
 
 // DeviceRenamed is the body of device.renamed.
@@ -113,7 +117,18 @@ type DeviceRenamed struct {
 }
 
 // Void is the body of void: an event that is no other device's business, or that was forgotten before it was pushed.
-type Void struct{}
+type Void struct {
+	_      struct{} `json:"-" additionalProperties:"true"`
+	Sealed *Sealed  `json:"sealed,omitempty"`
+}
+
+// Sealed is, in a body that a server is to understand, the whole body as its device wrote it. What lies readable beside it
+// is what a server needs to tell how an operation stands, and is for servers only.
+type Sealed struct {
+	_     struct{} `json:"-" additionalProperties:"true"`
+	KeyID string   `json:"key_id"`
+	Box   []byte   `json:"box" doc:"Base64."`
+}
 
 // Body is what an entry says: Files, or a pointer to Started, Outcomes, Finished, RollbackResult, Redact, DeviceRenamed or
 // Void.
@@ -138,7 +153,7 @@ func (b *Finished) encode() ([]byte, error)       { return json.Marshal(b) }
 func (b *RollbackResult) encode() ([]byte, error) { return json.Marshal(b) }
 func (b *Redact) encode() ([]byte, error)         { return json.Marshal(b) }
 func (b *DeviceRenamed) encode() ([]byte, error)  { return json.Marshal(b) }
-func (b *Void) encode() ([]byte, error)           { return []byte("{}"), nil }
+func (b *Void) encode() ([]byte, error)           { return json.Marshal(b) }
 
 const (
 	maxName     = 100      // bytes of a device's name

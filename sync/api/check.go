@@ -101,11 +101,12 @@ func NewEntry(seq int64, id, op uuid.UUID, micros int64, body Body) (Entry, erro
 	if err != nil {
 		return Entry{}, fmt.Errorf("make entry %d of kind %s: %w", seq, e.Kind, err)
 	}
-	e.setBody(raw)
+	e.SetRaw(raw)
 	return e, nil
 }
 
-func (e *Entry) setBody(raw []byte) {
+// SetRaw gives an entry another body and the hash that follows. Its other fields are to be set before.
+func (e *Entry) SetRaw(raw []byte) {
 	e.SHA256 = e.Sum(raw)
 	e.Codec, e.Body = CodecPlain, raw
 	if len(raw) >= 256 {

@@ -275,7 +275,7 @@ func problemOf(t *testing.T, err error) *Problem {
 // TestValidate: every mistake is answered with the field that it is in.
 func TestValidate(t *testing.T) {
 	limits := DefaultLimits()
-	sealAs := func(e *Entry, raw string) { e.setBody([]byte(raw)) }
+	sealAs := func(e *Entry, raw string) { e.SetRaw([]byte(raw)) }
 	fresh := func() *PushRequest { r := push(story(t), 0, 11); r.Entries = slices.Clone(r.Entries); return r }
 	if err := fresh().Validate(limits); err != nil {
 		t.Fatal(err)
@@ -346,13 +346,13 @@ func TestValidate(t *testing.T) {
 // TestNewerPeers: what this version does not know is ignored or carried on, and never refused.
 func TestNewerPeers(t *testing.T) {
 	unknown := Entry{Seq: 1, ID: uuid.New(), Kind: "rule.snapshot", Schema: 3, TSClient: 1}
-	unknown.setBody([]byte("whatever \xff"))
+	unknown.SetRaw([]byte("whatever \xff"))
 	sealed := Entry{Seq: 2, ID: uuid.New(), OpID: op, Kind: KindStarted, Schema: 1, TSClient: 1, KeyID: "k1"}
-	sealed.setBody([]byte("sealed"))
+	sealed.SetRaw([]byte("sealed"))
 	later := Entry{Seq: 3, ID: uuid.New(), OpID: op, Kind: KindFinished, Schema: 2, TSClient: 1}
-	later.setBody([]byte(`{"status":7}`))
+	later.SetRaw([]byte(`{"status":7}`))
 	status := Entry{Seq: 4, ID: uuid.New(), OpID: op, Kind: KindFinished, Schema: 1, TSClient: 1}
-	status.setBody([]byte(`{"status":"simmering","new":{}}`))
+	status.SetRaw([]byte(`{"status":"simmering","new":{}}`))
 	r := &PushRequest{Protocol: Protocol, DeviceID: device, Epoch: epoch, PrevChain: Genesis(device, epoch), Entries: []Entry{unknown, sealed, later, status}}
 	b, err := json.Marshal(r)
 	if err != nil {

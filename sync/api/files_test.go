@@ -86,7 +86,7 @@ func TestRecordSize(t *testing.T) {
 	for _, n := range []int{1000, 4096} {
 		raw := encoded(t, sample(t, n))
 		e := Entry{Seq: 1, Kind: KindFiles, Schema: 1}
-		e.setBody(raw)
+		e.SetRaw(raw)
 		each := float64(len(e.Body)) / float64(n)
 		t.Logf("%d records: %.1f bytes a record, %.1f before compression", n, each, float64(len(raw))/float64(n))
 		if each > 18 {

@@ -86,7 +86,8 @@ type OperationRequest struct {
 	ID      uuid.UUID      `json:"id,omitzero" doc:"UUIDv7 of the new operation; the server makes one if absent."`
 	Kind    string         `json:"kind" doc:"organize."`
 	Target  Target         `json:"target"`
-	Options map[string]any `json:"options,omitempty"`
+	Options map[string]any `json:"options,omitempty" doc:"For a device: rules, the name of a rule set that it offers, and nothing else."`
+	MAC     []byte         `json:"mac,omitempty" doc:"Of an account with end-to-end encryption: over the command that the device gets. It needs the id."`
 }
 
 // RollbackRequest is the body, which may be absent, of POST /api/v1/operations/{id}/rollback.
@@ -94,6 +95,7 @@ type RollbackRequest struct {
 	_    struct{}  `json:"-" additionalProperties:"true"`
 	ID   uuid.UUID `json:"id,omitzero" doc:"UUIDv7 of the new operation; the server makes one if absent."`
 	Only string    `json:"only,omitempty" doc:"A glob: only files whose name matches."`
+	MAC  []byte    `json:"mac,omitempty" doc:"Of an account with end-to-end encryption: over the command that the device gets. It needs the id."`
 }
 
 // Page is one page of a list.
@@ -122,6 +124,15 @@ type Device struct {
 	CreatedAt  time.Time  `json:"created_at"`
 	LastSeenAt *time.Time `json:"last_seen_at"`
 	RevokedAt  *time.Time `json:"revoked_at"`
+	Offers     *Offers    `json:"offers,omitempty" doc:"What its agent carries out, as far as that has told."`
+}
+
+// Offers is what a device lets be asked of it, as the body of PUT /api/v1/devices/{id}/offers. Its owner has given the names.
+type Offers struct {
+	_       struct{}      `json:"-" additionalProperties:"true"`
+	Kinds   []CommandKind `json:"kinds" maxItems:"10" doc:"Of commands: rollback, organize."`
+	Folders []string      `json:"folders" maxItems:"100" doc:"Names of folders."`
+	Rules   []string      `json:"rules" maxItems:"100" doc:"Names of rule sets."`
 }
 
 // DeviceChange is the body of PATCH /api/v1/devices/{id}.

@@ -28,6 +28,7 @@ const (
 	CodeTooLarge         Code = "too_large"            // Problem.MaxBytes
 	CodeUnsupportedMedia Code = "unsupported_media"    // content type or encoding
 	CodeInvalid          Code = "invalid"              // Problem.Errors
+	CodeNotSealed        Code = "not_sealed"           // the account is encrypted; Problem.Errors
 	CodeProtocol         Code = "protocol"             // speak one of Problem.Protocols
 	CodeRateLimited      Code = "rate_limited"         // Problem.RetryAfter
 	CodeInternal         Code = "internal"             //
@@ -63,6 +64,7 @@ var problemKinds = map[Code]problemKind{
 	CodeTooLarge:         {413, "The request is too large"},
 	CodeUnsupportedMedia: {415, "Unsupported content type or encoding"},
 	CodeInvalid:          {422, "The request is not valid"},
+	CodeNotSealed:        {422, "The account is encrypted, and the request is not"},
 	CodeProtocol:         {426, "The protocol is not spoken here"},
 	CodeRateLimited:      {429, "Too many requests"},
 	CodeInternal:         {500, "Internal error"},

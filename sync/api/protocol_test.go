@@ -106,7 +106,7 @@ func generated(t *testing.T) map[string]string {
 		Category: "Documents", Action: "rename", Status: FileDone, MovedAt: at})), `\ufffd`, "\ufffd")
 
 	limits := DefaultLimits()
-	made["example capabilities"] = example(t, Capabilities{Protocols: []string{Protocol}, Kinds: Kinds(), Features: []string{"commands", "wait", "zstd", "gzip"}, Limits: limits, ServerTime: at})
+	made["example capabilities"] = example(t, Capabilities{Protocols: []string{Protocol}, Kinds: Kinds(), Features: []string{"commands", "wait", "zstd", "gzip", "keys"}, Limits: limits, ServerTime: at})
 	req := push(log, 2, 4)
 	b, err := json.Marshal(req)
 	if err != nil {
@@ -148,6 +148,10 @@ func generated(t *testing.T) map[string]string {
 		CreatedAt: at, ExpiresAt: at.Add(7 * 24 * time.Hour), Lease: lease, LeaseUntil: &until}}})
 	made["example command update"] = example(t, CommandUpdate{Lease: lease, State: CommandSucceeded, Result: &CommandResult{Processed: 1, Bytes: 90000}})
 	made["example command answer"] = example(t, CommandUpdated{State: CommandSucceeded})
+
+	made["example keys"] = example(t, KeyState{Version: 2, Keys: []AccountKey{{ID: "a1b2c3d4e5f60718", Check: bytes.Repeat([]byte{1}, 32)}},
+		Bundle:  []byte("age-encryption.org/v1"),
+		Devices: []KeyRequest{{DeviceID: device, Recipient: "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqsdqqqq", Tag: bytes.Repeat([]byte{2}, 32)}}})
 
 	p := NewProblem(CodeInvalid, "")
 	p.Errors = []FieldError{{Location: "body.entries[3].kind", Message: `is "Op Finished", want 1 to 64 lower-case letters, digits, and . - _`}}

@@ -18,6 +18,7 @@ const (
 	Halve                    // push half as much; a single entry that is too large is a bug
 	Uncompressed             // the same again without compression
 	Park                     // keep the push, tell which field is wrong, and send it again only when something has changed
+	Reseal                   // make the push anew, sealed with the account's keys; without them stop and tell
 	Speak                    // use one of Protocols of the problem; if there is none in common, stop and say which side is too old
 )
 
@@ -43,6 +44,7 @@ var thens = map[Code]Then{
 	CodeTooLarge:         Halve,
 	CodeUnsupportedMedia: Uncompressed,
 	CodeInvalid:          Park,
+	CodeNotSealed:        Reseal,
 	CodeProtocol:         Speak,
 	CodeRateLimited:      Again,
 	CodeInternal:         Again,

@@ -26,6 +26,7 @@ var words = map[string]Then{
 	"forget the command; its result is in the log":                      ForgetIt,
 	"begin again after 0":                                               FromZero,
 	"halve the push; of one entry: a bug, stop, tell":                   Halve,
+	"make the push anew, sealed, else stop, tell":                       Reseal,
 	"again without compression":                                         Uncompressed,
 	"a bug: park the push, tell which field":                            Park,
 	"speak one of `protocols`, else stop and say which side is too old": Speak,

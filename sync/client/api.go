@@ -67,6 +67,11 @@ func (c *Client) RenameDevice(ctx context.Context, device uuid.UUID, name string
 	return d, err
 }
 
+// Offer says what may be asked of a device. A server that does not know this answers api.CodeNotFound.
+func (c *Client) Offer(ctx context.Context, device uuid.UUID, o api.Offers) error {
+	return c.ask(ctx, &call{what: "say what may be asked of this device", method: "PUT", path: "/api/v1/devices/" + device.String() + "/offers", in: o})
+}
+
 // RevokeDevice shuts a device out for good: its sessions end, its history stays.
 func (c *Client) RevokeDevice(ctx context.Context, device uuid.UUID) error {
 	return c.ask(ctx, &call{what: "revoke the device", method: "DELETE", path: "/api/v1/devices/" + device.String()})

@@ -43,7 +43,7 @@ func Next(ctx context.Context, j *journal.Journal, device, epoch uuid.UUID, head
 			return nil, err
 		}
 		// What is compressed already takes as much in base64 once compressed again, and its fields a little.
-		more := int64(len(e.Body))*34/32 + 256
+		more := grown(len(e.Body))*34/32 + 256
 		if len(req.Entries) > 0 && size+more > l.MaxCompressedBytes || len(req.Entries) == l.MaxEntries {
 			break
 		}
@@ -65,12 +65,15 @@ func entry(ev *journal.Event, recalled map[uuid.UUID]bool, l api.Limits) (api.En
 	micros := max(0, ev.At.UnixMicro()) // a clock before 1970 is wrong anyhow
 	if b != nil {
 		e, err := api.NewEntry(ev.Seq, ev.ID, ev.Op, micros, b)
-		if err == nil && e.Verify(l) == nil && int64(len(e.Body))*34/32+1280 <= l.MaxCompressedBytes {
+		if err == nil && e.Verify(l) == nil && grown(len(e.Body))*34/32+1280 <= l.MaxCompressedBytes {
 			return e, nil
 		}
 	}
 	return api.NewEntry(ev.Seq, ev.ID, uuid.Nil, micros, &api.Void{})
 }
+
+// grown is how large a body may become when it is sealed.
+func grown(n int) int64 { return int64(n) + int64(n)/8 + 128 }
 
 // body is what an event says on the wire; nil if that is nobody else's business, or was forgotten. Of an operation that was
 // recalled only that is told.
@@ -90,7 +93,7 @@ func body(ev *journal.Event, recalled bool) (api.Body, error) {
 	}
 	switch v := v.(type) {
 	case journal.Start:
-		s := &api.Started{Kind: v.Kind, Root: v.Root, Command: strings.ToValidUTF8(v.Command, "\ufffd"), Planned: v.Planned, RollbackOf: v.Undoes}
+		s := &api.Started{Kind: v.Kind, Root: v.Root, Command: strings.ToValidUTF8(v.Command, "\ufffd"), Planned: v.Planned, RollbackOf: v.Undoes, CommandID: v.Asked}
 		if !utf8.ValidString(v.Root) {
 			s.RootBytes = []byte(v.Root)
 		}
@@ -110,6 +113,9 @@ func body(ev *journal.Event, recalled bool) (api.Body, error) {
 	case journal.Finish:
 		return &api.Finished{Status: api.OperationStatus(v.Status), Processed: v.Moved, Skipped: v.Skipped, Failed: v.Failed,
 			Bytes: v.Bytes, RootStatus: api.OperationStatus(v.RootStatus)}, nil
+	case journal.Answer:
+		return &api.RollbackResult{CommandID: v.Command, RollbackOf: v.Undid, State: api.CommandState(v.State), Restored: v.Restored, Skipped: v.Skipped,
+			Failed: v.Failed, Error: cut(v.Error, maxMessage)}, nil
 	}
 	return nil, nil // times of folders; what was forgotten
 }

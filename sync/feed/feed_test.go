@@ -223,6 +223,50 @@ func TestServerSeesTheJournal(t *testing.T) {
 	})
 }
 
+// TestAsked: the server hears which command an operation carries out, and what became of a rollback.
+func TestAsked(t *testing.T) {
+	j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"), journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	w, err := j.Begin(t.Context(), "organize", "/", "", 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := journal.Asked{Operation: uuid.Must(uuid.NewV7()), Command: uuid.Must(uuid.NewV7())}
+	w.For(asked)
+	dir := &journal.Folder{Path: "/"}
+	if err := w.Commit(t.Context(), []journal.Step{{No: 1, Action: journal.Rename, FromDir: dir, ToDir: dir, From: "a", To: "b"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	of := uuid.Must(uuid.NewV7())
+	if err := j.Answer(t.Context(), asked.Operation, journal.Answer{Command: asked.Command, Undid: of, State: "partial", Restored: 1, Skipped: 2, Error: "why"}); err != nil {
+		t.Fatal(err)
+	}
+	epochs, err := j.Epochs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := uuid.New()
+	req, err := Next(t.Context(), j, device, epochs[0].ID, api.LogHead{Chain: api.Genesis(device, epochs[0].ID)}, api.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := req.Entries[0].Decode()
+	if s, ok := first.(*api.Started); err != nil || !ok || s.CommandID != asked.Command || req.Entries[0].OpID != asked.Operation {
+		t.Errorf("%+v %v", first, err)
+	}
+	last, err := req.Entries[2].Decode()
+	want := &api.RollbackResult{CommandID: asked.Command, RollbackOf: of, State: api.CommandPartial, Restored: 1, Skipped: 2, Error: "why"}
+	if err != nil || req.Entries[2].OpID != asked.Operation {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(api.Body(want), last); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestNoRoom: an event that the server cannot take does not hold up those that follow.
 func TestNoRoom(t *testing.T) {
 	j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"), journal.Options{})

@@ -258,6 +258,7 @@ type log struct {
 	device, epoch uuid.UUID
 	seq           int64
 	chain         []byte // nil: not known
+	sealed        bool   // from some entry on all are
 	changed       bool
 }
 
@@ -298,7 +299,7 @@ func (r *Replica) store(ctx context.Context, device uuid.UUID, batch []api.PullE
 			if !l.changed {
 				continue
 			}
-			if _, err := tx.ExecContext(ctx, "UPDATE logs SET seq = ?, chain = ? WHERE n = ?", l.seq, l.chain, l.n); err != nil {
+			if _, err := tx.ExecContext(ctx, "UPDATE logs SET seq = ?, chain = ?, sealed = ? WHERE n = ?", l.seq, l.chain, l.sealed, l.n); err != nil {
 				return err
 			}
 		}
@@ -312,7 +313,7 @@ func (r *Replica) store(ctx context.Context, device uuid.UUID, batch []api.PullE
 
 func getLog(ctx context.Context, tx *sql.Tx, device, epoch uuid.UUID) (*log, error) {
 	l := &log{device: device, epoch: epoch}
-	err := tx.QueryRowContext(ctx, "SELECT n, seq, chain FROM logs WHERE device = ? AND epoch = ?", device[:], epoch[:]).Scan(&l.n, &l.seq, &l.chain)
+	err := tx.QueryRowContext(ctx, "SELECT n, seq, chain, sealed FROM logs WHERE device = ? AND epoch = ?", device[:], epoch[:]).Scan(&l.n, &l.seq, &l.chain, &l.sealed)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return l, err
 	}
@@ -346,10 +347,21 @@ func (l *log) extend(e *api.PullEntry) (trouble string) {
 // put writes one entry, opened if it can be, and carries out what it asks to erase.
 func (r *Replica) put(ctx context.Context, into *inserter, l *log, e *api.PullEntry) error {
 	entry := e.Entry
-	if entry.KeyID != "" && !entry.Redacted && r.opt.Seal != nil {
+	key, distrusted := entry.SealedBy(), false
+	switch {
+	case key != "":
+		l.sealed = true
+	case l.sealed && !entry.Redacted: // a device that has begun to seal goes on with it
+		distrusted, entry.Body, entry.Codec, entry.Redacted = true, nil, api.CodecPlain, true
+		if err := addTrouble(ctx, into.tx, []string{fmt.Sprintf("entry %d of device %s is not sealed, as those before it are: it is not believed", e.Seq, e.DeviceID)}); err != nil {
+			return err
+		}
+	}
+	if key != "" && !entry.Redacted && r.opt.Seal != nil {
 		if open, err := r.opt.Seal.Open(e.DeviceID, e.Epoch, entry); err == nil {
-			entry = open
+			entry, key = open, open.SealedBy()
 		} else if !errors.Is(err, ErrNoKey) {
+			distrusted = true
 			if err := addTrouble(ctx, into.tx, []string{fmt.Sprintf("entry %d of device %s cannot be opened: %v", e.Seq, e.DeviceID, err)}); err != nil {
 				return err
 			}
@@ -359,7 +371,7 @@ func (r *Replica) put(ctx context.Context, into *inserter, l *log, e *api.PullEn
 	if entry.OpID != uuid.Nil {
 		op = entry.OpID[:]
 	}
-	if entry.KeyID != "" {
+	if key != "" {
 		id, sha = entry.ID[:], entry.SHA256[:]
 	}
 	var body any
@@ -368,10 +380,10 @@ func (r *Replica) put(ctx context.Context, into *inserter, l *log, e *api.PullEn
 			body = []byte{}
 		}
 	}
-	if err := into.add(ctx, e.ServerSeq, l.n, e.Seq, op, entry.Kind, entry.Schema, entry.TSClient, entry.KeyID, id, sha, entry.Codec, body); err != nil {
+	if err := into.add(ctx, e.ServerSeq, l.n, e.Seq, op, entry.Kind, entry.Schema, entry.TSClient, key, id, sha, entry.Codec, body); err != nil {
 		return err
 	}
-	if entry.Kind == api.KindRedact && op != nil {
+	if entry.Kind == api.KindRedact && op != nil && !distrusted {
 		if err := into.flush(ctx); err != nil {
 			return err
 		}
@@ -445,6 +457,10 @@ func (r *Replica) unseal(ctx context.Context) error {
 			copy(x.e.OpID[:], op)
 			copy(x.e.ID[:], id)
 			copy(x.e.SHA256[:], sha)
+			part := x.e
+			if part.KeyID = ""; part.SealedBy() == x.e.KeyID { // its own key_id is absent: a server is to understand a part of it
+				x.e = part
+			}
 			all = append(all, x)
 		}
 		if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(all) == 0 {

@@ -160,7 +160,7 @@ func (r *Replica) pushEpoch(ctx context.Context, s Server, j *journal.Journal, d
 	if ok, err := r.remembers(ctx, j, o); err != nil || !ok {
 		return ReasonRestored, err
 	}
-	most, asked := l.MaxEntries, false
+	most, asked, resealed := l.MaxEntries, false, false
 	for {
 		entries, err := r.pending(ctx, j, o, l)
 		if err != nil {
@@ -191,6 +191,15 @@ func (r *Replica) pushEpoch(ctx context.Context, s Server, j *journal.Journal, d
 				if err := r.forgetLimits(ctx); err != nil {
 					return "", err
 				}
+				continue
+			case api.Reseal: // it was made before this device knew of the account's key, or of a newer one
+				if _, err := r.db.ExecContext(ctx, "DELETE FROM pending WHERE outbox = ?", o.n); err != nil {
+					return "", err
+				}
+				if resealed || r.opt.Seal == nil {
+					return "", r.stop(ctx, p.Code, "%s", advice(p))
+				}
+				resealed = true
 				continue
 			case api.GoOn:
 				if p.AckedSeq == nil || *p.AckedSeq >= o.head.AckedSeq {
@@ -244,7 +253,9 @@ func (r *Replica) pushEpoch(ctx context.Context, s Server, j *journal.Journal, d
 }
 
 // pushAnswer are the answers to a push that a client goes on after.
-func pushAnswer(t api.Then) bool { return t == api.GoOn || t == api.NewEpoch || t == api.Halve }
+func pushAnswer(t api.Then) bool {
+	return t == api.GoOn || t == api.NewEpoch || t == api.Halve || t == api.Reseal
+}
 
 // outbox is how far the epoch is, as it was written down or, the first time, as the server says.
 func (r *Replica) outbox(ctx context.Context, s Server, j *journal.Journal, device uuid.UUID, e journal.Epoch, patience *time.Duration) (*outbox, Reason, error) {

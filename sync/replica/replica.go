@@ -37,7 +37,7 @@ type Server interface {
 }
 
 // Sealer makes bodies unreadable for the server, and readable again. Both give back an entry with another body, KeyID and
-// SHA256.
+// SHA256. What Open gives back where there is nothing to open is the entry itself.
 type Sealer interface {
 	Seal(device, epoch uuid.UUID, e api.Entry) (api.Entry, error)
 	// Open gives back the entry as its device made it. ErrNoKey: it cannot be opened here, or not yet.
@@ -110,6 +110,7 @@ CREATE TABLE logs (
   epoch  BLOB NOT NULL,
   seq    INTEGER NOT NULL,
   chain  BLOB,                      -- NULL where the log was not there from its beginning
+  sealed INTEGER NOT NULL DEFAULT 0, -- from some entry on all are
   UNIQUE (device, epoch)
 ) STRICT;
 CREATE TABLE entries (

@@ -279,9 +279,6 @@ func (c *computer) log(t fatal) (all []api.PullEntry, state api.SyncState) {
 type blurred struct{}
 
 func (blurred) Seal(_, _ uuid.UUID, e api.Entry) (api.Entry, error) {
-	if e.Kind == api.KindVoid {
-		return e, nil
-	}
 	b := append(make([]byte, 8, 9+len(e.Body)), 0)
 	rand.Read(b[:8])
 	for i, x := range e.Body {

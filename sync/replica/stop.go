@@ -83,6 +83,8 @@ func advice(p *api.Problem) string {
 		return "the account's space for history is used up; \"forg sync forget\" makes room"
 	case api.CodeForbidden:
 		return "these credentials do not allow it"
+	case api.CodeNotSealed:
+		return "the account is encrypted, and what this device sends is not sealed with its key; \"forg sync key\" tells more"
 	case api.CodeStorageFull:
 		return "the server's disk is full"
 	case api.CodeProtocol:

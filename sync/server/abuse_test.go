@@ -144,6 +144,12 @@ func TestAuthorization(t *testing.T) {
 				if method == "PATCH" {
 					body = map[string]any{"name": "stolen"}
 				}
+				if strings.HasSuffix(path, "/offers") {
+					body = map[string]any{"kinds": []string{"rollback"}, "folders": []string{"stolen"}, "rules": []string{}}
+				}
+				if strings.Contains(path, "/keys/devices/") {
+					body = api.KeyRequest{Recipient: "age1stolen", Tag: make([]byte, 32)}
+				}
 				if strings.Contains(path, "/commands/") {
 					body = map[string]any{"lease": uuid.New(), "state": "running"}
 				}

@@ -259,7 +259,7 @@ func (s *server) eraseMe(ctx context.Context, _ *nothing) (*nothing, error) {
 
 // exported is a line of an export.
 type exported struct {
-	Type string `json:"type" doc:"user, device, location, rules, api_key, session, operation, command, entry, audit or end."`
+	Type string `json:"type" doc:"user, device, location, rules, api_key, session, keys, operation, command, entry, audit or end."`
 	Data any    `json:"data"`
 }
 

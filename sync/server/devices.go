@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -101,14 +102,50 @@ func (s *server) deviceRoutes() {
 		Tags: []string{"Devices"}}, s.listDevices)
 	route(s, manages, huma.Operation{OperationID: "renameDevice", Method: "PATCH", Path: "/api/v1/devices/{id}", Summary: "Rename a device",
 		Tags: []string{"Devices"}, Errors: []int{404}}, s.renameDevice)
+	route(s, commands, huma.Operation{OperationID: "setOffers", Method: "PUT", Path: "/api/v1/devices/{id}/offers", Summary: "Say what may be asked of a device",
+		Description: "Its agent does. What it refuses is up to it all the same.", Tags: []string{"Devices"}, DefaultStatus: 204, Errors: []int{404, 422}}, s.setOffers)
 	route(s, manages, huma.Operation{OperationID: "revokeDevice", Method: "DELETE", Path: "/api/v1/devices/{id}", Summary: "Shut a device out",
 		Description: "Its sessions end and its commands are cancelled; its history stays. It does not come back under its old id.",
 		Tags:        []string{"Devices"}, DefaultStatus: 204, Errors: []int{404, 422}}, s.revokeDevice)
 }
 
 func toDevice(d store.Device) api.Device {
-	return api.Device{ID: d.ID, Kind: api.DeviceKind(d.Kind), Name: d.Name, Platform: d.Platform, CreatedAt: d.CreatedAt,
+	out := api.Device{ID: d.ID, Kind: api.DeviceKind(d.Kind), Name: d.Name, Platform: d.Platform, CreatedAt: d.CreatedAt,
 		LastSeenAt: orNull(d.LastSeenAt), RevokedAt: orNull(d.RevokedAt)}
+	if o := new(api.Offers); len(d.Offers) > 0 && json.Unmarshal(d.Offers, o) == nil {
+		out.Offers = o
+	}
+	return out
+}
+
+func (s *server) setOffers(ctx context.Context, in *struct {
+	ID   uuid.UUID `path:"id"`
+	Body api.Offers
+}) (*nothing, error) {
+	id := who(ctx)
+	if _, err := speaksFor(id, in.ID); err != nil {
+		return nil, err
+	}
+	for field, names := range map[string][]string{"folders": in.Body.Folders, "rules": in.Body.Rules} {
+		if slices.ContainsFunc(names, func(n string) bool { return n == "" || len(n) > 64 || strings.ContainsAny(n, `/\`) || !isName(n) }) {
+			return nil, invalid("body."+field, "has one that is no name: 1 to 64 bytes of visible text without slashes are")
+		}
+	}
+	for _, k := range in.Body.Kinds {
+		if k == "" || len(k) > 64 || !isName(string(k)) {
+			return nil, invalid("body.kinds", "has one that is no kind of command")
+		}
+	}
+	text, err := json.Marshal(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.store.SetOffers(ctx, id.user, in.ID, text)
+}
+
+// isName reports whether a text can be shown anywhere, on one line.
+func isName(name string) bool {
+	return utf8.ValidString(name) && strings.TrimSpace(name) == name && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) })
 }
 
 func (s *server) listDevices(ctx context.Context, _ *nothing) (*jsonOf[api.Page[api.Device]], error) {
@@ -128,8 +165,7 @@ func (s *server) renameDevice(ctx context.Context, in *struct {
 	Body api.DeviceChange
 }) (*jsonOf[api.Device], error) {
 	name := in.Body.Name
-	if name == "" || len(name) > 100 || !utf8.ValidString(name) || strings.TrimSpace(name) != name ||
-		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+	if name == "" || len(name) > 100 || !isName(name) {
 		return nil, invalid("body.name", "is no name: 1 to 100 bytes of visible text without spaces around it are")
 	}
 	d, err := s.store.RenameDevice(ctx, who(ctx).user, in.ID, name)

@@ -83,6 +83,17 @@ func checkNewID(id uuid.UUID) error {
 	return nil
 }
 
+// checkMAC refuses what no device could verify: it covers the operation's id, which so must be the asker's.
+func checkMAC(id uuid.UUID, mac []byte) error {
+	switch {
+	case len(mac) > 64:
+		return invalid("body.mac", "is longer than 64 bytes")
+	case len(mac) > 0 && id == uuid.Nil:
+		return invalid("body.id", "is missing: the mac covers it")
+	}
+	return nil
+}
+
 func (s *server) startOperation(ctx context.Context, in *struct {
 	Key  string `header:"Idempotency-Key" minLength:"1" maxLength:"255" doc:"The same key with the same request gives the same operation, for a day."`
 	Body api.OperationRequest
@@ -95,7 +106,10 @@ func (s *server) startOperation(ctx context.Context, in *struct {
 		return nil, invalid("body.kind", "is no operation that can be started: organize is")
 	}
 	t := req.Target
-	n := store.NewOperation{ID: req.ID, Kind: req.Kind, Root: t.Root, CreatedBy: id.actor(), Key: in.Key, RequestSHA: requestSum("operations", req)}
+	n := store.NewOperation{ID: req.ID, Kind: req.Kind, Root: t.Root, MAC: req.MAC, CreatedBy: id.actor(), Key: in.Key, RequestSHA: requestSum("operations", req)}
+	if err := checkMAC(req.ID, req.MAC); err != nil {
+		return nil, err
+	}
 	if n.ID == uuid.Nil {
 		n.ID = uuid.Must(uuid.NewV7())
 	}
@@ -229,6 +243,9 @@ func (s *server) rollback(ctx context.Context, in *struct {
 	if err := checkNewID(req.ID); err != nil {
 		return nil, err
 	}
+	if err := checkMAC(req.ID, req.MAC); err != nil {
+		return nil, err
+	}
 	sum := requestSum("rollback "+in.ID.String(), req)
 	if req.ID == uuid.Nil {
 		req.ID = uuid.Must(uuid.NewV7())
@@ -240,7 +257,7 @@ func (s *server) rollback(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	n := store.NewOperation{ID: req.ID, CreatedBy: id.actor(), Key: in.Key, RequestSHA: sum, Job: placeJob(id.user, o.DeviceID, req.ID),
+	n := store.NewOperation{ID: req.ID, MAC: req.MAC, CreatedBy: id.actor(), Key: in.Key, RequestSHA: sum, Job: placeJob(id.user, o.DeviceID, req.ID),
 		Audit: audited(ctx, id.user, "operation.rollback", in.ID)}
 	if n.Params, err = json.Marshal(commandParams{Only: req.Only}); err != nil {
 		return nil, err

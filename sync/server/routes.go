@@ -64,6 +64,7 @@ func (s *server) routes() error {
 	s.keyRoutes()
 	s.deviceRoutes()
 	s.syncRoutes()
+	s.sealRoutes()
 	s.liveRoutes()
 	s.healthRoutes()
 	var err error

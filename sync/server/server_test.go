@@ -721,6 +721,46 @@ func TestDevicesKeysAndSync(t *testing.T) {
 		if got := s.want(t, 200, ana.access, "GET", "/api/v1/operations/"+undo["id"].(string), nil); got["status"] != "completed" {
 			t.Errorf("the rollback is %v", got)
 		}
+		// The mac of whoever asks comes along, and covers an id that is theirs.
+		ask := map[string]any{"kind": "organize", "target": map[string]any{"device_id": device, "root": "downloads"}, "options": map[string]any{"rules": "photos"}, "mac": []byte{1, 2}}
+		s.want(t, 422, ana.access, "POST", "/api/v1/operations", ask)
+		ask["id"] = uuid.Must(uuid.NewV7())
+		s.want(t, 202, ana.access, "POST", "/api/v1/operations", ask)
+		c = s.want(t, 200, laptop.access, "GET", "/api/v1/sync/commands", nil)["commands"].([]any)[0].(map[string]any)
+		if c["mac"] != "AQI=" || c["root"] != "downloads" || c["rules"] != "photos" || c["operation_id"] != ask["id"].(uuid.UUID).String() {
+			t.Errorf("the command is %v", c)
+		}
+		// What is asked of a device can be taken back; at work it is asked to stop.
+		path = "/api/v1/sync/commands/" + c["id"].(string)
+		s.want(t, 200, laptop.access, "POST", path, map[string]any{"lease": c["lease"], "state": "running"})
+		cancel := "/api/v1/operations/" + ask["id"].(uuid.UUID).String() + "/cancel"
+		if o := s.want(t, 200, ana.access, "POST", cancel, nil); o["status"] != "running" {
+			t.Errorf("at work it is %v", o)
+		}
+		if u := s.want(t, 200, laptop.access, "POST", path, map[string]any{"lease": c["lease"], "state": "running"}); u["cancel"] != true {
+			t.Errorf("the device is told %v", u)
+		}
+		s.want(t, 200, laptop.access, "POST", path, map[string]any{"lease": c["lease"], "state": "partial", "result": api.CommandResult{Processed: 1, Error: "stopped"}})
+		s.want(t, 409, ana.access, "POST", cancel, nil)
+		s.want(t, 409, ana.access, "POST", "/api/v1/operations/"+op.String()+"/cancel", nil) // it was begun there
+		waiting := s.want(t, 202, ana.access, "POST", "/api/v1/operations", map[string]any{"kind": "organize", "target": map[string]any{"device_id": device, "root": "downloads"}})
+		if o := s.want(t, 200, ana.access, "POST", "/api/v1/operations/"+waiting["id"].(string)+"/cancel", nil); o["status"] != "cancelled" {
+			t.Errorf("taken back it is %v", o)
+		}
+		// What may be asked of a device it says itself.
+		offers := map[string]any{"kinds": []string{"rollback"}, "folders": []string{"downloads"}, "rules": []string{}}
+		s.want(t, 204, laptop.access, "PUT", "/api/v1/devices/"+device.String()+"/offers", offers)
+		s.want(t, 404, phone.access, "PUT", "/api/v1/devices/"+device.String()+"/offers", offers)
+		s.want(t, 422, laptop.access, "PUT", "/api/v1/devices/"+device.String()+"/offers", map[string]any{"kinds": []string{}, "folders": []string{"/home"}, "rules": []string{}})
+		told := false
+		for _, d := range s.want(t, 200, ana.access, "GET", "/api/v1/devices", nil)["items"].([]any) {
+			d := d.(map[string]any)
+			o, _ := d["offers"].(map[string]any)
+			told = told || d["id"] == device.String() && o != nil && o["folders"].([]any)[0] == "downloads"
+		}
+		if !told {
+			t.Error("what the device offers is not told")
+		}
 		// A key of one device only.
 		bound := s.want(t, 201, ana.access, "POST", "/api/v1/api-keys", map[string]any{"name": "cron", "scopes": []string{"push"}, "device_id": device})
 		if bound["device_id"] != device.String() {

@@ -327,7 +327,7 @@ func (s *server) syncState(w http.ResponseWriter, r *http.Request) error {
 
 func (s *server) capabilities(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, api.Capabilities{Protocols: []string{api.Protocol}, Kinds: api.Kinds(),
-		Features: []string{"commands", "wait", "zstd", "gzip"}, Limits: api.DefaultLimits(), ServerTime: s.cfg.Now().UTC()})
+		Features: []string{"commands", "wait", "zstd", "gzip", "keys"}, Limits: api.DefaultLimits(), ServerTime: s.cfg.Now().UTC()})
 }
 
 func (s *server) leaseCommands(w http.ResponseWriter, r *http.Request) error {

@@ -62,7 +62,7 @@ func commandWhere(ctx context.Context, t tx, user uuid.UUID, column string, id u
 }
 
 // LeaseCommands hands out up to max open commands for the device, oldest first, for the time given; one whose lease ran
-// out is handed out again. No two callers get the same.
+// out is handed out again, and stays running if it was: files may have moved. No two callers get the same.
 func (s *Store) LeaseCommands(ctx context.Context, user, device uuid.UUID, max int, lease time.Duration) ([]Command, error) {
 	var all []Command
 	err := s.as(ctx, user, func(t tx) error {
@@ -71,7 +71,7 @@ func (s *Store) LeaseCommands(ctx context.Context, user, device uuid.UUID, max i
 		return t.query(ctx, `with open as materialized (select id from commands where user_id = $1 and device_id = $2 and finished_at is null
 				and (state = 'queued' or lease_until <= $5) and (state = 'running' or expires_at > $5) order by created_at, id limit $6`+
 			t.dialect().skipLocked+`)
-			update commands set state = 'leased', lease = $3, lease_until = $4, attempts = attempts + 1
+			update commands set state = case when state = 'running' then state else 'leased' end, lease = $3, lease_until = $4, attempts = attempts + 1
 			where user_id = $1 and id in (select id from open) returning `+commandColumns,
 			[]any{user, device, newID(), now.Add(lease), now, max}, func(r rows) error {
 				var c Command

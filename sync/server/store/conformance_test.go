@@ -923,7 +923,11 @@ func TestCommands(t *testing.T) {
 		same(t, must(s.OperationByID(ctx, u.ID, op.ID))(t).Status, api.OpExpired)
 		same(t, must(s.OperationByID(ctx, u.ID, running.ID))(t).Status, api.OpRunning)
 		// One at work that was lost is handed out again, however old.
-		same(t, len(must(s.LeaseCommands(ctx, u.ID, d2.ID, 10, time.Minute))(t)), 1)
+		again := must(s.LeaseCommands(ctx, u.ID, d2.ID, 10, time.Minute))(t)
+		if len(again) != 1 || again[0].State != api.CommandRunning {
+			t.Fatal("at work, it can neither expire nor be refused any more", again)
+		}
+		same(t, must(s.ExpireCommands(ctx))(t), int64(0))
 
 		for range 5 {
 			ask(d)
@@ -1112,6 +1116,98 @@ func TestSealed(t *testing.T) {
 	})
 }
 
+func keyUpdate(version int64, ids ...string) *api.KeyUpdate {
+	u := &api.KeyUpdate{Version: version, Bundle: []byte{1, 2, 3}}
+	for _, id := range ids {
+		check := sum(id)
+		u.Keys = append(u.Keys, api.AccountKey{ID: id, Check: check[:]})
+	}
+	return u
+}
+
+// TestKeys: an account with keys takes nothing readable of its computers, and two who change its keys do not overwrite each
+// other.
+func TestKeys(t *testing.T) {
+	databases(t, func(t *testing.T, s testStore) {
+		ctx := t.Context()
+		u := s.newUser(t, "ann@example.org")
+		problem := func(err error, code api.Code) {
+			t.Helper()
+			if p, _ := errors.AsType[*api.Problem](err); p == nil || p.Code != code {
+				t.Fatalf("%v, want %s", err, code)
+			}
+		}
+		same(t, must(s.Keys(ctx, u.ID))(t), api.KeyState{Keys: []api.AccountKey{}, Devices: []api.KeyRequest{}})
+		laptop, desktop := s.newDevice(t, u.ID), s.newDevice(t, u.ID)
+		before := newLog(u.ID, laptop.ID).organize(newID(), 3)
+		s.push(t, before, before.request(0, 2))
+
+		problem(s.SetKeys(ctx, u.ID, keyUpdate(1, "k1")), api.CodeConflict)
+		problem(s.SetKeys(ctx, u.ID, keyUpdate(0)), api.CodeInvalid)
+		ok(t, s.SetKeys(ctx, u.ID, keyUpdate(0, "k1")))
+		problem(s.SetKeys(ctx, u.ID, keyUpdate(0, "k9")), api.CodeConflict)
+		problem(s.SetKeys(ctx, u.ID, keyUpdate(1, "k2")), api.CodeConflict)
+		ok(t, s.SetKeys(ctx, u.ID, keyUpdate(1, "k1", "k2")))
+		is(t, s.SetKeys(ctx, newID(), keyUpdate(0, "k1")), ErrNotFound)
+		tag := sum("tag")
+		ask := api.KeyRequest{DeviceID: laptop.ID, Recipient: "age1", Tag: tag[:]}
+		ok(t, s.RequestKeys(ctx, u.ID, ask))
+		ask.Recipient = "age2"
+		ok(t, s.RequestKeys(ctx, u.ID, ask))
+		s.clock.pass(time.Second)
+		other := api.KeyRequest{DeviceID: desktop.ID, Recipient: "age3", Tag: tag[:]}
+		ok(t, s.RequestKeys(ctx, u.ID, other))
+		want := api.KeyState{Version: 2, Keys: keyUpdate(0, "k1", "k2").Keys, Bundle: []byte{1, 2, 3}, Devices: []api.KeyRequest{ask, other}}
+		same(t, must(s.Keys(ctx, u.ID))(t), want)
+		ok(t, s.RevokeDevice(ctx, u.ID, desktop.ID))
+		is(t, s.RequestKeys(ctx, u.ID, other), ErrRevoked)
+		want.Devices = want.Devices[:1]
+		same(t, must(s.Keys(ctx, u.ID))(t), want)
+		loc := must(s.CreateLocation(ctx, Location{UserID: u.ID, Name: "inbox", Root: "/srv/ann"}))(t)
+		is(t, s.RequestKeys(ctx, u.ID, api.KeyRequest{DeviceID: loc.ID, Recipient: "age1", Tag: tag[:]}), ErrNotFound)
+
+		// What came before may come again, the rest only sealed; nothing of a push that has one readable entry is taken.
+		s.push(t, before, before.request(0, 2))
+		_, err := s.Push(ctx, u.ID, before.all(), 0)
+		problem(err, api.CodeNotSealed)
+		if p, _ := errors.AsType[*api.Problem](err); p.Errors[0].Location != "body.entries[2].key_id" {
+			t.Fatal(p)
+		}
+		seal := func(e *api.Entry, key string) {
+			e.KeyID, e.Codec = key, ""
+			e.SetRaw([]byte("sealed"))
+			e.Codec = ""
+		}
+		op := newID()
+		l := newLog(u.ID, laptop.ID).add(op, &api.Started{Kind: "organize", Planned: 3, Sealed: &api.Sealed{KeyID: "k1", Box: []byte{1}}}).add(op, records(1, 3)).
+			add(op, &api.Finished{Status: api.OpPartial, Processed: 2, Failed: 1, Bytes: 7, Sealed: &api.Sealed{KeyID: "k2", Box: []byte{1}}})
+		push := func(key string) error {
+			log := *l
+			log.entries = append([]api.Entry{}, l.entries...)
+			seal(&log.entries[1], key)
+			_, err := s.Push(ctx, u.ID, log.all(), 0)
+			return err
+		}
+		problem(push(""), api.CodeNotSealed)
+		problem(push("k3"), api.CodeNotSealed)
+		is(t, failure(s.OperationByID(ctx, u.ID, op)), ErrNotFound)
+		ok(t, push("k2"))
+		o := must(s.OperationByID(ctx, u.ID, op))(t)
+		if o.Kind != "organize" || o.Root != "" || o.Status != api.OpPartial || o.FilesTotal != 3 || o.FilesProcessed != 2 || o.FilesFailed != 1 || o.BytesMoved != 7 {
+			t.Fatal(o)
+		}
+		// The server's own work is not sealed: it knows it.
+		ofLocation := newLog(u.ID, loc.ID).organize(newID(), 1)
+		s.push(t, ofLocation, ofLocation.all())
+		// Another account is none of this one's.
+		bob := s.newUser(t, "bob@example.org")
+		readable := newLog(bob.ID, s.newDevice(t, bob.ID).ID).organize(newID(), 1)
+		s.push(t, readable, readable.all())
+	})
+}
+
+func failure[T any](_ T, err error) error { return err }
+
 func TestEvents(t *testing.T) {
 	databases(t, func(t *testing.T, s testStore) {
 		other := open(t, s.url)
@@ -1170,7 +1266,7 @@ func TestErase(t *testing.T) {
 			seen[what]++
 			return err
 		}))
-		same(t, seen, map[string]int{"user": 1, "device": 2, "location": 1, "rules": 1, "api_key": 1, "session": 1, "operation": 3, "command": 1, "audit": 1, "entry": 3})
+		same(t, seen, map[string]int{"user": 1, "device": 2, "location": 1, "rules": 1, "api_key": 1, "session": 1, "keys": 1, "operation": 3, "command": 1, "audit": 1, "entry": 3})
 		is(t, s.Export(ctx, newID(), nil), ErrNotFound)
 
 		before := s.dump(t)
@@ -1220,6 +1316,8 @@ func (s testStore) furnish(t testing.TB, u User) {
 	h := sum(u.Email)
 	must(s.CreateAPIKey(ctx, APIKey{UserID: u.ID, Prefix: u.Email, Hash: h[:]}))(t)
 	ok(t, s.Audit(ctx, AuditEvent{UserID: u.ID, Action: "auth.login", Target: u.ID.String()}))
+	ok(t, s.SetKeys(ctx, u.ID, keyUpdate(0, "k1")))
+	ok(t, s.RequestKeys(ctx, u.ID, api.KeyRequest{DeviceID: d.ID, Recipient: "age1", Tag: h[:]}))
 }
 
 // dump is every row of every table as text.
@@ -1378,6 +1476,9 @@ func TestOthers(t *testing.T) {
 				r.DeviceID = d
 				_, err := s.Push(ctx, u.ID, &r, 0)
 				return err
+			},
+			"RequestKeys": func(d, _, _, _, _, _ uuid.UUID) error {
+				return s.RequestKeys(ctx, u.ID, api.KeyRequest{DeviceID: d, Recipient: "age1", Tag: h[:]})
 			},
 			"Ack": func(d, _, _, _, _, _ uuid.UUID) error { _, _, err := s.Ack(ctx, u.ID, d, l.epoch, 0); return err },
 			"CreateOperation": func(d, _, _, _, _, _ uuid.UUID) error {

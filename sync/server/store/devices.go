@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -20,8 +21,9 @@ type Device struct {
 	Platform   string
 	PublicKey  []byte
 	CreatedAt  time.Time
-	LastSeenAt time.Time // exact to a minute
-	RevokedAt  time.Time // zero: welcome
+	LastSeenAt time.Time       // exact to a minute
+	RevokedAt  time.Time       // zero: welcome
+	Offers     json.RawMessage // what may be asked of it, as its agent wrote it; nil: nothing was said
 }
 
 // PutDevice adds the device, or brings name (unless ""), platform and key of the one with that ID up to date. ErrRevoked:
@@ -30,7 +32,7 @@ func (s *Store) PutDevice(ctx context.Context, d Device) (Device, error) {
 	d.Kind = cmp.Or(d.Kind, string(api.DeviceComputer))
 	var out Device
 	err := s.as(ctx, d.UserID, func(t tx) error {
-		_, err := t.exec(ctx, "insert into devices ("+deviceColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $7, null)
+		_, err := t.exec(ctx, "insert into devices ("+deviceColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $7, null, null)
 			on conflict (user_id, id) do update set name = case when excluded.name = '' then devices.name else excluded.name end,
 				platform = case when excluded.platform = '' then devices.platform else excluded.platform end,
 				public_key = coalesce(excluded.public_key, devices.public_key), last_seen_at = excluded.last_seen_at
@@ -52,10 +54,10 @@ func (s *Store) PutDevice(ctx context.Context, d Device) (Device, error) {
 	return out, nil
 }
 
-const deviceColumns = "user_id, id, name, kind, platform, public_key, created_at, last_seen_at, revoked_at"
+const deviceColumns = "user_id, id, name, kind, platform, public_key, created_at, last_seen_at, revoked_at, offers"
 
 func (d *Device) fields() []any {
-	return []any{&d.UserID, &d.ID, &d.Name, &d.Kind, &d.Platform, &d.PublicKey, &d.CreatedAt, &d.LastSeenAt, &d.RevokedAt}
+	return []any{&d.UserID, &d.ID, &d.Name, &d.Kind, &d.Platform, &d.PublicKey, &d.CreatedAt, &d.LastSeenAt, &d.RevokedAt, &d.Offers}
 }
 
 func device(ctx context.Context, t tx, user, id uuid.UUID, lock string) (d Device, err error) {
@@ -89,12 +91,24 @@ func (s *Store) DeviceByID(ctx context.Context, user, id uuid.UUID) (Device, err
 	return d, nil
 }
 
-// RenameDevice gives it another name. ErrNotFound.
+// RenameDevice gives it another name; the one before is not kept, in its sessions neither. ErrNotFound.
 func (s *Store) RenameDevice(ctx context.Context, user, id uuid.UUID, name string) (Device, error) {
-	if err := s.change(ctx, "rename device", user, "update devices set name = $3 where user_id = $1 and id = $2", id, name); err != nil {
-		return Device{}, err
+	err := s.as(ctx, user, func(t tx) error {
+		if err := changed(t.exec(ctx, "update devices set name = $3 where user_id = $1 and id = $2", user, id, name)); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, "update sessions set agent = $3 where user_id = $1 and device_id = $2", user, id, name)
+		return err
+	})
+	if err != nil {
+		return Device{}, fmt.Errorf("rename device: %w", err)
 	}
 	return s.DeviceByID(ctx, user, id)
+}
+
+// SetOffers keeps what a device lets be asked of it. ErrNotFound.
+func (s *Store) SetOffers(ctx context.Context, user, id uuid.UUID, offers json.RawMessage) error {
+	return s.change(ctx, "keep offers", user, "update devices set offers = $3 where user_id = $1 and id = $2", id, offers)
 }
 
 // RevokeDevice shuts a device out: its sessions end, its API keys go, its open commands are cancelled. Its history stays.
@@ -140,7 +154,7 @@ func (s *Store) CreateLocation(ctx context.Context, l Location) (Location, error
 	l.CreatedAt = s.now()
 	// As the system: whether another user has the folder is for the operator, who calls this, to know.
 	err := s.system(ctx, func(t tx) error {
-		_, err := t.exec(ctx, "insert into devices ("+deviceColumns+") values ($1, $2, $3, $4, '', null, $5, null, null)",
+		_, err := t.exec(ctx, "insert into devices ("+deviceColumns+") values ($1, $2, $3, $4, '', null, $5, null, null, null)",
 			l.UserID, l.ID, l.Name, string(api.DeviceLocation), l.CreatedAt)
 		if err == nil {
 			_, err = t.exec(ctx, "insert into locations ("+locationColumns+") values ($1, $2, $3, $4, $5)", l.UserID, l.ID, l.Name, l.Root, l.CreatedAt)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,7 +22,7 @@ type Pushed struct {
 // Push adds the entries of a valid request to the log, brings operations up to date, and answers when that is on disk.
 // Entries that are there already are compared; the same push again is answered as before. maxBytes is what all bodies of
 // the user may take, 0 for no limit. *api.GapError, *api.ForkError, ErrEpochRetired, ErrQuota, ErrRevoked, ErrNotFound (no
-// such device).
+// such device); *api.Problem: the account is encrypted, and an entry is not sealed with a key of it.
 func (s *Store) Push(ctx context.Context, user uuid.UUID, req *api.PushRequest, maxBytes int64) (Pushed, error) {
 	var out Pushed
 	var events []Event
@@ -41,16 +42,18 @@ func (s *Store) push(ctx context.Context, t tx, user uuid.UUID, req *api.PushReq
 	// All pushes of a user wait here for each other. That is what lets a reader who has seen entry n rely on having seen all
 	// before it: numbers are given in the order of commits.
 	var bytes int64
-	if err := one(ctx, t, "select head, bytes from heads where user_id = $1"+t.dialect().forUpdate, []any{user}, &out.Head, &bytes); err != nil {
+	var keys string // of an account that is encrypted
+	if err := one(ctx, t, "select head, bytes, key_ids from heads where user_id = $1"+t.dialect().forUpdate, []any{user}, &out.Head, &bytes, &keys); err != nil {
 		return out, nil, err
 	}
 	var revoked, seen, retired time.Time
 	var acked int64
 	var chain []byte
-	if err := one(ctx, t, `select d.revoked_at, d.last_seen_at, coalesce(s.acked_seq, 0), s.chain, s.retired_at,
+	var kind string
+	if err := one(ctx, t, `select d.revoked_at, d.last_seen_at, d.kind, coalesce(s.acked_seq, 0), s.chain, s.retired_at,
 			(select count(*) from commands c where c.user_id = $1 and c.device_id = $2 and c.finished_at is null)
 		from devices d left join device_state s on s.user_id = d.user_id and s.device_id = d.id and s.epoch = $3
-		where d.user_id = $1 and d.id = $2`, []any{user, req.DeviceID, req.Epoch}, &revoked, &seen, &acked, &chain, &retired, &out.Commands); err != nil {
+		where d.user_id = $1 and d.id = $2`, []any{user, req.DeviceID, req.Epoch}, &revoked, &seen, &kind, &acked, &chain, &retired, &out.Commands); err != nil {
 		return out, nil, err
 	}
 	out.LogHead = api.LogHead{AckedSeq: acked, Chain: api.Genesis(req.DeviceID, req.Epoch)}
@@ -84,6 +87,12 @@ func (s *Store) push(ctx context.Context, t tx, user uuid.UUID, req *api.PushReq
 	})
 	if err != nil || len(fresh) == 0 {
 		return out, nil, err
+	}
+	// Of a storage location the server has read everything: it has organized it.
+	if keys != "" && kind != string(api.DeviceLocation) {
+		if err := api.MustBeSealed(fresh, len(req.Entries)-len(fresh), strings.Fields(keys)); err != nil {
+			return out, nil, err
+		}
 	}
 	var added int64
 	for i := range fresh {

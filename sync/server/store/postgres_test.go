@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"forg/sync/api"
 	"forg/sync/server/pgtest"
 )
 
@@ -81,6 +82,8 @@ func TestRowLevelSecurity(t *testing.T) {
 		h := sum(u.Email)
 		must(s.CreateAPIKey(ctx, APIKey{UserID: u.ID, Prefix: u.Email, Hash: h[:]}))(t)
 		ok(t, s.Audit(ctx, AuditEvent{UserID: u.ID, Action: "auth.login"}))
+		ok(t, s.SetKeys(ctx, u.ID, keyUpdate(0, "k1")))
+		ok(t, s.RequestKeys(ctx, u.ID, api.KeyRequest{DeviceID: d.ID, Recipient: "age1", Tag: h[:]}))
 	}
 	conn := s.superuser(t)
 	found := must(conn.Query(ctx, `select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace

@@ -217,9 +217,9 @@ func (s *Store) DeleteUser(ctx context.Context, id uuid.UUID) error {
 }
 
 // Export hands out all that is kept of a user, one thing after another, never all of it in memory: what names the kind
-// ("user", "device", "location", "rules", "api_key", "session", "operation", "command", "entry", "audit") and v is a User,
-// Device, Location, RuleSet, APIKey, Session, Operation, Command, api.PullEntry or AuditEvent, without the hashes of secrets.
-// What is written meanwhile may be missing. An error of emit ends it.
+// ("user", "device", "location", "rules", "api_key", "session", "keys", "operation", "command", "entry", "audit") and v is a User,
+// Device, Location, RuleSet, APIKey, Session, api.KeyState, Operation, Command, api.PullEntry or AuditEvent, without the hashes
+// of secrets. What is written meanwhile may be missing. An error of emit ends it.
 func (s *Store) Export(ctx context.Context, id uuid.UUID, emit func(what string, v any) error) error {
 	u, err := s.UserByID(ctx, id)
 	if err != nil {
@@ -243,6 +243,15 @@ func (s *Store) Export(ctx context.Context, id uuid.UUID, emit func(what string,
 	}
 	if err := exportList(ctx, id, "session", s.Sessions, emit); err != nil {
 		return err
+	}
+	keys, err := s.Keys(ctx, id)
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	if keys.Version > 0 {
+		if err := emit("keys", keys); err != nil {
+			return err
+		}
 	}
 	if err := exportPages(ctx, "operation", func(p Page) ([]Operation, string, error) { return s.Operations(ctx, id, OperationFilter{}, p) }, emit); err != nil {
 		return err
