@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -315,4 +316,21 @@ func names(n int) (all []string) {
 		all = append(all, fmt.Sprintf("file %d.txt", i))
 	}
 	return all
+}
+
+// TestMain keeps the model small where nobody asked for more: its steps wait for a disk. -rapid.checks=1000 is the long form.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if !asked {
+		checks := "25"
+		if testing.Short() {
+			checks = "5"
+		}
+		if err := flag.Set("rapid.checks", checks); err != nil {
+			panic(err) // rapid has that flag
+		}
+	}
+	os.Exit(m.Run())
 }

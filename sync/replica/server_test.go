@@ -26,6 +26,7 @@ type memory struct {
 	refuse  *api.Problem
 	chain   *api.Hash                   // told instead of the right one
 	hide    func(e *api.PullEntry) bool // from pulls
+	lose    bool                        // the answer to a push that was taken
 	expired bool                        // every cursor
 }
 
@@ -95,6 +96,9 @@ func (m *memory) Push(_ context.Context, req *api.PushRequest) (api.PushResponse
 	}
 	for _, e := range fresh {
 		m.entries = append(m.entries, api.PullEntry{ServerSeq: int64(len(m.entries) + 1), DeviceID: req.DeviceID, Epoch: req.Epoch, Entry: e})
+	}
+	if m.lose {
+		return api.PushResponse{}, errors.New("the connection was lost")
 	}
 	if m.chain != nil {
 		next.Chain = *m.chain
@@ -450,4 +454,31 @@ func TestFindDevice(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSameAgain: a push whose answer was lost is sent again exactly as it was, though the journal has gone on, the entries would
+// be sealed in another way now, and part of what they say was pruned.
+func TestSameAgain(t *testing.T) {
+	s := &memory{lose: true}
+	a := newAlone(t, s)
+	a.opt.Seal = blurred{}
+	a.organize(t, "/a", "/a/b", names(3)...)
+	if _, err := a.push(); err == nil || errors.Is(err, replica.ErrStopped) {
+		t.Fatal(err)
+	}
+	first := slices.Clone(s.entries)
+	a.organize(t, "/a", "/a/b", names(4)...)
+	a.write(t, func(j *journal.Journal) {
+		if n, err := j.Prune(t.Context(), time.Now().Add(time.Hour), false); err != nil || n != 2 {
+			t.Fatal(n, err)
+		}
+	})
+	s.lose, s.asked = false, nil
+	out := a.mustPush()
+	if out.NewEpoch != "" || out.Acked != 8 || slices.Contains(s.asked, "pull") || slices.Contains(s.asked, "state") {
+		t.Errorf("%+v after asking %v: the server's log had to be learned again", out, s.asked)
+	}
+	if diff := cmp.Diff(first, s.entries[:len(first)]); len(first) != 3 || diff != "" {
+		t.Error(diff)
+	}
 }

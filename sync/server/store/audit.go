@@ -255,7 +255,7 @@ func (s *Store) Housekeep(ctx context.Context, r Retention) (Removed, error) {
 			return out, fmt.Errorf("shorten the sync log: %w", err)
 		}
 	}
-	return out, nil
+	return out, s.db.settle(ctx)
 }
 
 // shortenAudit takes the oldest events from every trail and keeps the chain that the rest goes on from.

@@ -79,6 +79,9 @@ func openPostgres(ctx context.Context, url string, opt Options, deliver func(Eve
 
 func (db *pg) dialect() *dialect { return &pgDialect }
 
+// settle leaves it to autovacuum, which only the owner of a table could do without.
+func (db *pg) settle(context.Context) error { return nil }
+
 func (db *pg) close() {
 	db.stop()
 	db.wg.Wait()

@@ -173,6 +173,14 @@ func (db *lite) dialect() *dialect { return &liteDialect }
 func (db *lite) announce(Event)    {} // there is no other process
 func (db *lite) listen()           {}
 
+// settle empties the WAL, where pages stay as they were before something was erased from them.
+func (db *lite) settle(ctx context.Context) error {
+	if _, err := db.write.ExecContext(ctx, "pragma wal_checkpoint(truncate)"); err != nil {
+		return fmt.Errorf("empty the WAL: %w", err)
+	}
+	return nil
+}
+
 func (db *lite) close() {
 	db.toRead.close()
 	db.toWrite.close()

@@ -123,6 +123,8 @@ type database interface {
 	queue(c *river.Config) (*Queue, error)
 	announce(Event) // to other processes
 	listen()        // to what they announce
+	// settle lets nothing that was erased linger in what the database keeps beside its tables.
+	settle(ctx context.Context) error
 	dialect() *dialect
 	close()
 }
