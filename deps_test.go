@@ -139,6 +139,7 @@ var policy = map[string]struct {
 		outside: []string{
 			"github.com/danielgtaylor/huma/v2", "github.com/coder/websocket", "github.com/rs/cors", // HTTP
 			"github.com/klauspost/compress", // bodies
+			"github.com/gomodule/redigo",    // rate limits that several processes share
 			"github.com/riverqueue/river", "github.com/google/uuid",
 		},
 		not: []string{"flag", "os/exec", "os/signal"},
@@ -159,6 +160,7 @@ var offline = []string{"net", "net/http", "net/rpc", "net/smtp", "crypto/tls"}
 
 // testsToo may be imported by tests besides what their package may.
 var testsToo = []string{"github.com/chromedp", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema/v6",
+	"github.com/prometheus/client_model", "github.com/prometheus/common", // the reader of what /metrics writes
 	"go.uber.org/goleak", // goroutines that nobody ended
 	"pgregory.net/rapid"}
 
@@ -216,7 +218,7 @@ func TestServerStaysOut(t *testing.T) {
 		for _, path := range strings.Fields(string(out)) {
 			if below(path, []string{"forg/sync/server", "github.com/danielgtaylor/huma", "github.com/coder/websocket",
 				"github.com/rs/cors", "github.com/riverqueue", "github.com/jackc", "github.com/pressly/goose",
-				"github.com/golang-jwt"}) {
+				"github.com/golang-jwt", "github.com/gomodule/redigo"}) {
 				t.Errorf("%s: %s is linked", strings.Join(args, " "), path)
 			}
 		}

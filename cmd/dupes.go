@@ -194,7 +194,7 @@ func (d *duping) options() (err error) {
 	case f.interactive && !(d.inTTY && d.errTTY):
 		return usage("--interactive needs a terminal; use --dry-run to see what would be done, or save a report and act on it with --from")
 	case f.interactive && !f.acts():
-		return usage("--interactive needs something to do with what you choose: give an --action")
+		return usage("--interactive needs something to do with what you choose: add --action trash, or another action")
 	case f.interactive && f.from == "-":
 		return usage("--from - and --interactive both read standard input: save the report to a file")
 	case f.from != "" && (f.maxDepth != 0 || f.oneFileSystem):

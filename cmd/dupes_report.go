@@ -113,7 +113,7 @@ func (r *dupesReport) text(out io.Writer) error {
 		fmt.Fprintf(w, "Found in %s.\n", durationText(r.now().Sub(r.start)))
 	}
 	if r.outTTY && d.Files > 0 {
-		fmt.Fprintf(w, "%s\n", r.paint(dim, "Nothing was changed. --action trash moves what is superfluous to the trash, and \"forg undo\" brings it back."))
+		fill(w, "", r.paint(dim, "Nothing was changed. --action trash moves what is superfluous to the trash, and \"forg undo\" brings it back."), r.columns())
 	}
 	return w.Flush()
 }
@@ -379,7 +379,7 @@ func (r *dupesReport) summary(plan *organizer.Plan, res *organizer.Result, opt o
 	fmt.Fprintf(r.out, "%s, %s, %s %s, in %s.\n", filesText(res.Moved), bytesText(res.Bytes), verb, r.done(opt), durationText(r.now().Sub(r.start)))
 	switch opt.Action {
 	case organizer.DuplicatesTrash, organizer.DuplicatesHardlink, organizer.DuplicatesSymlink:
-		fmt.Fprintln(r.out, "The disk gains the room when the trash is emptied; until then undo brings all of it back.")
+		r.say("The disk gains the room when the trash is emptied; until then undo brings all of it back.")
 	case organizer.DuplicatesExec:
 		fmt.Fprintln(r.out, "What the program did cannot be undone.")
 		return

@@ -14,7 +14,7 @@ import (
 func (m *dupesReview) View() tea.View {
 	switch m.mode {
 	case reviewHelp:
-		return m.view(m.header(), m.fitted(dupesKeysHelp))
+		return m.view(m.header(), m.told(dupesKeysHelp))
 	case reviewDetails:
 		return m.view(m.header(), m.fitted(m.path()))
 	}
@@ -227,10 +227,8 @@ var dupesKeysHelp = []string{
 	"y ctrl+s            do it",
 	"q esc ctrl+c        cancel",
 	"",
-	"One copy always stays. All names of a file (hard links) go together.",
-	"On a folder, keys are for its files that are elsewhere too; enter keeps",
-	"this folder's and lets the other's go. With a filter on, a and n touch",
-	"only the groups that are found.",
+	"One copy always stays. All names of a file (hard links) go together. On a folder, keys are for its files that are elsewhere too; " +
+		"enter keeps this folder's and lets the other's go. With a filter on, a and n touch only the groups that are found.",
 	"",
 	"Any key goes back.",
 }

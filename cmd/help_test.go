@@ -5,8 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"pgregory.net/rapid"
 )
 
 // TestHelp keeps every command documented: examples, exit status, and for every flag a word on what it does.
@@ -81,4 +83,58 @@ func TestExamples(t *testing.T) {
 		}
 	}
 	walk(root)
+}
+
+func TestNarrow(t *testing.T) {
+	const text = `Searches the journal for files by name or glob (with a slash: by the end of their path), follows each through later
+operations, and says --where it is.
+
+EXIT STATUS
+  0    done, or nothing to do
+
+Examples:
+  forg organize -n ~/Downloads     only show what it would do
+  forg dupes --json ~/Music | jq '.groups[].files[] | select(.keep | not) | .path'
+
+Flags:
+      --limit number        tell of at most this number of files (0 for all)
+  -i, --include a|very|long|list|of|names        files
+`
+	const want = `Searches the journal for files by name or glob (with
+a slash: by the end of their path), follows each
+through later operations, and says --where it is.
+
+EXIT STATUS
+  0    done, or nothing to do
+
+Examples:
+  forg organize -n ~/Downloads
+      only show what it would do
+  forg dupes --json ~/Music | jq '.groups[].files[] | select(.keep | not) | .path'
+
+Flags:
+      --limit number        tell of at most this
+                            number of files (0 for
+                            all)
+  -i, --include a|very|long|list|of|names
+          files
+`
+	if diff := cmp.Diff(want, narrow(text, 52)); diff != "" {
+		t.Error(diff)
+	}
+	if got := narrow(text, 0); got != text {
+		t.Errorf("without a terminal:\n%s", got)
+	}
+}
+
+// Whatever the text and the width, narrow says the same in the same order.
+func TestNarrowSaysTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`(( {0,8}|[a-zé -]{80,120})[a-z|-]{1,12}( {1,3}[a-z-]{1,12}){0,12}\n){1,6}`).Draw(t, "text")
+		width := rapid.IntRange(1, 200).Draw(t, "width")
+		letters := func(s string) string { return strings.Join(strings.Fields(s), "") }
+		if got := narrow(text, width); letters(got) != letters(text) {
+			t.Fatal(got)
+		}
+	})
 }

@@ -173,15 +173,6 @@ func (a *app) operationLine(op journal.Operation) string {
 	return a.beside(line, "  ", a.tildeList(op.Root)+"  "+status, "       ")
 }
 
-// beside is two parts of a line with a gap between them, or the second below the first, indented, where the terminal is too
-// narrow for both.
-func (a *app) beside(first, gap, second, indent string) string {
-	if width := a.columns(); width > 0 && textWidth(first+gap+second) > width {
-		return first + "\n" + indent + second
-	}
-	return first + gap + second
-}
-
 func (a *app) showCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "show OP", Short: "Print one operation, file by file",

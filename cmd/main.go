@@ -212,6 +212,7 @@ everything back: from any folder, weeks later, after a crash.`, exitAllText),
 	// Cobra would do the same by a template, which finds methods by their names at run time: with one anywhere in the
 	// program the linker has to keep every method of every type, 3 MB of them.
 	c.Flags().BoolVar(&asked, "version", false, "version for forg")
+	c.SetHelpFunc(a.printHelp)
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w%s\nSee '%s --help'", err, flagHint(c, err), c.CommandPath())
 	})

@@ -113,7 +113,7 @@ func (r *organizeReport) tree() {
 		would = fmt.Sprintf("%s into %d %s", would, len(order), plural(len(order), "folder"))
 	}
 	fmt.Fprintln(w)
-	r.fill(w, "", fmt.Sprintf("%s, %s, would be %s. Nothing was changed.", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would), r.columns())
+	fill(w, "", fmt.Sprintf("%s, %s, would be %s. Nothing was changed.", filesText(r.plan.Files()), bytesText(r.plan.Bytes()), would), r.columns())
 }
 
 // folder shows a folder that moves go to.

@@ -24,9 +24,6 @@ const (
 	exitUndoText  = exitHead + "  3    done except for the files named on standard error\n  4    another forg is at work on this journal\n  5    conflicts: what could be put back was\n  130  interrupted; 143 when terminated"
 )
 
-// help is a long help text with its exit status.
-func help(text, status string) string { return text + "\n\n" + strings.TrimRight(status, "\n") }
-
 func (a *app) colored(tty bool) bool {
 	switch a.color {
 	case "always":
@@ -59,7 +56,7 @@ func (a *app) complain(err error) {
 	if a.colored(a.errTTY) {
 		head = string(red) + "forg:\x1b[0m "
 	}
-	fmt.Fprintf(a.err, "%s%s\n", head, showText(err.Error()))
+	fill(a.err, head, showText(err.Error()), a.errColumns())
 }
 
 func (a *app) warn(format string, args ...any) {
@@ -67,13 +64,13 @@ func (a *app) warn(format string, args ...any) {
 	if a.colored(a.errTTY) {
 		text = string(yellow) + text + "\x1b[0m"
 	}
-	fmt.Fprintln(a.err, text)
+	fill(a.err, "", text, a.errColumns())
 }
 
 // say tells a sentence of the answer, broken between words where the terminal is narrower.
 func (a *app) say(format string, args ...any) {
 	if !a.quiet {
-		a.fill(a.out, "", fmt.Sprintf(format, args...), a.columns())
+		fill(a.out, "", fmt.Sprintf(format, args...), a.columns())
 	}
 }
 

@@ -271,6 +271,19 @@ func (s *reviewScreen) fitted(lines []string) []string {
 	return fitted
 }
 
+// told is a help text, with lines that are too wide broken.
+func (s *reviewScreen) told(lines []string) []string {
+	var told strings.Builder
+	for _, line := range lines {
+		head, text := "", line
+		if at := strings.LastIndex(line, "  "); at > 0 { // keys, and what they do
+			head, text = line[:at+2], line[at+2:]
+		}
+		fill(&told, head, text, s.width)
+	}
+	return s.fitted(strings.Split(strings.TrimSuffix(told.String(), "\n"), "\n"))
+}
+
 // reviewStyle uses two colours that read on light and dark; the rest is weight.
 type reviewStyle struct{ bold, faint, cursor, note, bad lipgloss.Style }
 

@@ -11,7 +11,7 @@ import (
 
 func (m *reviewModel) View() tea.View {
 	if m.mode == reviewHelp {
-		return m.view(m.header(), m.fitted(reviewKeysHelp))
+		return m.view(m.header(), m.told(reviewKeysHelp))
 	}
 	return m.view(m.header(), m.body(), m.details())
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -288,7 +287,7 @@ func (a *app) listRules(r *rulesFile, some bool) error {
 		}
 		fmt.Fprintln(w, head)
 		row := func(label, text string) {
-			a.fill(w, fmt.Sprintf("    %-6s", label), text, width)
+			fill(w, fmt.Sprintf("    %-6s", label), text, width)
 		}
 		row("in", a.locationsText(rule))
 		for k, f := range rule.Filters() {
@@ -350,7 +349,7 @@ func (a *app) listBuiltin() error {
 	}
 	w := bufio.NewWriter(a.out)
 	for _, c := range set.Categories() {
-		a.fill(w, a.paint(bold, fmt.Sprintf("%-*s", width, c))+"  ", strings.Join(types[c], ", "), a.columns())
+		fill(w, a.paint(bold, fmt.Sprintf("%-*s", width, c))+"  ", strings.Join(types[c], ", "), a.columns())
 	}
 	fmt.Fprintf(w, "\nA file goes to the folder of its category. %s shows the extensions and media types.\n", a.paint(bold, "forg rules list --builtin --json"))
 	return w.Flush()
@@ -446,8 +445,8 @@ func (a *app) testReport(path string, results []rules.TestResult, failed int) er
 		switch {
 		case !r.Pass:
 			fmt.Fprintf(w, "%s  %s  %s\n", a.paint(red, "FAIL"), a.paint(bold, title), a.paint(dim, fmt.Sprintf("line %d", r.Line)))
-			a.fill(w, "      want  ", show(r.Want), a.columns())
-			a.fill(w, "      got   ", show(r.Got), a.columns())
+			fill(w, "      want  ", show(r.Want), a.columns())
+			fill(w, "      got   ", show(r.Got), a.columns())
 			fmt.Fprintln(w)
 			a.traces(w, r.Trace, "      ")
 			fmt.Fprintln(w)
@@ -505,15 +504,4 @@ func (a *app) rulesFinding() (finding, bool) {
 	}
 	n := len(r.All())
 	return finding{What: fmt.Sprintf("rules %s: %d %s, in order", a.tilde(path), n, plural(n, "rule")), OK: true}, true
-}
-
-// fill writes text after head, on several lines if the terminal is too narrow for one.
-func (a *app) fill(w io.Writer, head, text string, width int) {
-	indent := strings.Repeat(" ", textWidth(head))
-	for i, line := range wrapText(text, width-len(indent)) {
-		if i > 0 {
-			head = indent
-		}
-		fmt.Fprintln(w, head+line)
-	}
 }

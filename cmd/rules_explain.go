@@ -15,7 +15,6 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"forg/journal"
 	"forg/organizer"
@@ -262,10 +261,10 @@ func (a *app) explainOne(plan *organizer.Plan, e *organizer.Explanation, r *rule
 	}
 	fmt.Fprintln(w, a.paint(bold, a.tilde(e.Path))+size)
 	if !slices.ContainsFunc(r.Locations(), func(l rules.Location) bool { return filepath.FromSlash(l.Path) == root }) {
-		a.fill(w, "  ", a.paint(dim, "as by forg organize --rules "+a.tilde(r.path)+" "+a.tilde(root)), width)
+		fill(w, "  ", a.paint(dim, "as by forg organize --rules "+a.tilde(r.path)+" "+a.tilde(root)), width)
 	}
 	for _, line := range a.outcome(plan, e) {
-		a.fill(w, "  ", line, width)
+		fill(w, "  ", line, width)
 	}
 	if len(e.Traces) > 0 {
 		if e.Before {
@@ -382,8 +381,8 @@ func (a *app) traces(w io.Writer, traces []rules.Trace, indent string) {
 	why := ""
 	flush := func() {
 		if len(few) > 0 {
-			a.fill(w, indent+a.verdict("-"), a.paint(dim, show(strings.Join(few, ", "))), width)
-			a.fill(w, indent+"         ", a.paint(dim, show(a.tildeIn(why))), width)
+			fill(w, indent+a.verdict("-"), a.paint(dim, show(strings.Join(few, ", "))), width)
+			fill(w, indent+"         ", a.paint(dim, show(a.tildeIn(why))), width)
 		}
 		few = nil
 	}
@@ -414,13 +413,13 @@ func (a *app) traces(w io.Writer, traces []rules.Trace, indent string) {
 			continue
 		}
 		if t.Why != "" && !slices.ContainsFunc(t.Conditions, func(c rules.ConditionTrace) bool { return c.Err != nil }) {
-			a.fill(w, indent+"         ", show(a.tildeIn(t.Why)), width)
+			fill(w, indent+"         ", show(a.tildeIn(t.Why)), width)
 		}
 		if t.Verdict != rules.Yes {
 			continue
 		}
 		for k := range t.Rule.Actions {
-			a.fill(w, indent+"         "+a.paint(green, fmt.Sprintf("%-9s", "->")), show(t.Rule.Actions[k].Text), width)
+			fill(w, indent+"         "+a.paint(green, fmt.Sprintf("%-9s", "->")), show(t.Rule.Actions[k].Text), width)
 		}
 		if t.Rule.Continue {
 			fmt.Fprintf(w, "%s         %s\n", indent, a.paint(dim, "later rules are asked too (continue: true)"))
@@ -453,7 +452,7 @@ func (a *app) condition(w io.Writer, c rules.ConditionTrace, indent string, widt
 	head := indent + strings.Repeat("  ", max(c.Depth-1, 0)) + a.verdict(c.Verdict.String())
 	text, why := show(cmp.Or(groupText[c.Text], c.Text)), show(a.tildeIn(c.Why))
 	if why == "" {
-		a.fill(w, head, text, width)
+		fill(w, head, text, width)
 		return
 	}
 	why = a.paint(dim, why)
@@ -468,8 +467,8 @@ func (a *app) condition(w io.Writer, c rules.ConditionTrace, indent string, widt
 	if !a.verbose {
 		text = ansi.Truncate(text, max(width-textWidth(head), 24), "...")
 	}
-	a.fill(w, head, text, width)
-	a.fill(w, strings.Repeat(" ", textWidth(head)), why, width)
+	fill(w, head, text, width)
+	fill(w, strings.Repeat(" ", textWidth(head)), why, width)
 }
 
 // verdict is a column with the word for what a condition says.
@@ -570,26 +569,4 @@ func (a *app) tildeIn(text string) string {
 		return text
 	}
 	return strings.ReplaceAll(text, filepath.ToSlash(home)+"/", "~/")
-}
-
-// columns is the width of the terminal that the answer goes to, 0 if it goes elsewhere.
-func (a *app) columns() int {
-	if !a.outTTY {
-		return 0
-	}
-	width, _, err := term.GetSize(int(os.Stdout.Fd()))
-	if err != nil {
-		return 80
-	}
-	return width
-}
-
-func textWidth(s string) int { return ansi.StringWidth(s) }
-
-// wrapText breaks text into lines of at most width cells; 0 or less leaves it as it is.
-func wrapText(text string, width int) []string {
-	if width <= 0 {
-		return []string{text}
-	}
-	return strings.Split(ansi.Wrap(text, max(width, 20), ""), "\n")
 }

@@ -258,7 +258,7 @@ func (a *app) choose(root string, all []proposal) error {
 		if a.colored(a.errTTY) {
 			name = string(bold) + name + "\x1b[0m"
 		}
-		a.fill(a.err, fmt.Sprintf("%s  %s -> ", name, p.what()), show(p.where()), a.columns())
+		fill(a.err, fmt.Sprintf("%s  %s -> ", name, p.what()), show(p.where()), a.columns())
 		for rest == "" {
 			hint := "[Y/n/a/q]"
 			if p.Ask {
@@ -374,7 +374,7 @@ func (a *app) initReport(root, path string, all []proposal, total int64) {
 	}
 	for i := range all {
 		if p := &all[i]; p.taken {
-			a.fill(w, fmt.Sprintf("  %s  %6s -> ", a.paint(bold, fmt.Sprintf("%-*s", width, p.Name)), humanize.Comma(p.files)), show(p.where()), a.columns())
+			fill(w, fmt.Sprintf("  %s  %6s -> ", a.paint(bold, fmt.Sprintf("%-*s", width, p.Name)), humanize.Comma(p.files)), show(p.where()), a.columns())
 		}
 	}
 	fmt.Fprintf(w, "\nWrote %d %s for %s to %s.\n", taken, plural(taken, "rule"), a.tilde(root), a.tilde(path))

@@ -212,7 +212,7 @@ func (a *app) listElsewhere(w io.Writer, elsewhere []*organizer.PlacedFile) {
 		if filepath.Base(p.Now) != filepath.Base(p.To) {
 			to = a.tilde(p.Now)
 		}
-		a.fill(w, "  ", fmt.Sprintf("%s %s %s", a.tilde(p.To), a.paint(green, "->"), to), a.columns())
+		fill(w, "  ", fmt.Sprintf("%s %s %s", a.tilde(p.To), a.paint(green, "->"), to), a.columns())
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +27,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"forg/sync/api"
 	"forg/sync/server/auth"
@@ -203,9 +208,56 @@ func TestProtocolTable(t *testing.T) {
 		if is, _ := spec["x-scope"].(string); cmp.Or(is, "none") != scope {
 			t.Errorf("%s %s needs the scope %q, the table says %q", method, path, is, scope)
 		}
-		answers := slices.DeleteFunc(slices.Sorted(maps.Keys(spec["responses"].(map[string]any))), func(s string) bool { return slices.Contains(always, s) })
-		if want := slices.Sorted(slices.Values(numbers(row[4]))); !slices.Equal(answers, want) {
-			t.Errorf("%s %s answers %v, the table says %v", method, path, answers, want)
+		own := func(statuses iter.Seq[string]) []string { // but what any of them may answer
+			return slices.DeleteFunc(slices.Sorted(statuses), func(s string) bool { return slices.Contains(always, s) })
+		}
+		if is, want := own(maps.Keys(spec["responses"].(map[string]any))), own(slices.Values(numbers(row[4]))); !slices.Equal(is, want) {
+			t.Errorf("%s %s answers %v, the table says %v", method, path, is, want)
+		}
+	}
+}
+
+// TestMetrics lets Prometheus's own reader judge what Prometheus would get.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{LoginFailures: 1})
+	ana := s.signUp(t, "ana@example.org")
+	for range 3 {
+		s.do(t, "", "POST", "/api/v1/auth/login", map[string]any{"email": ana.email, "password": "wrong password"})
+		s.do(t, "", "NONSENSE", "/nowhere/\"quoted\"", nil)
+	}
+	s.finished(t, ana, s.want(t, 202, ana.access, "POST", "/api/v1/operations",
+		map[string]any{"kind": "organize", "target": map[string]any{"location_id": s.location(t, ana, "a.pdf").ID}})["id"].(string))
+	r := s.do(t, "", "GET", "/metrics", nil)
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(r.body))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, r.body)
+	}
+	for name, f := range families {
+		if f.GetHelp() == "" || f.GetType() == dto.MetricType_UNTYPED || len(f.GetMetric()) == 0 {
+			t.Errorf("%s has no help, no type or no value: %v", name, f)
+		}
+		for _, m := range f.GetMetric() {
+			h := m.GetHistogram()
+			if f.GetType() != dto.MetricType_HISTOGRAM {
+				continue
+			}
+			last := h.GetBucket()[len(h.GetBucket())-1]
+			if h.GetSampleCount() == 0 || last.GetCumulativeCount() != h.GetSampleCount() || !math.IsInf(last.GetUpperBound(), 1) {
+				t.Errorf("%s counts %d, its last bucket is %v", name, h.GetSampleCount(), last)
+			}
+			for i, b := range h.GetBucket()[1:] {
+				if before := h.GetBucket()[i]; b.GetUpperBound() <= before.GetUpperBound() || b.GetCumulativeCount() < before.GetCumulativeCount() {
+					t.Errorf("%s: the bucket %v follows %v", name, b, before)
+				}
+			}
+		}
+	}
+	for _, want := range []string{"forg_http_requests_total", "forg_http_request_seconds", "forg_rate_limited_total", "forg_password_seconds",
+		"forg_ready", "forg_websockets", "go_goroutines"} {
+		if families[want] == nil {
+			t.Errorf("there is no %s", want)
 		}
 	}
 }

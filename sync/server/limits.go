@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gomodule/redigo/redis"
+
 	"forg/sync/api"
 )
 
@@ -130,12 +132,12 @@ func (l *limiter) give(ctx context.Context, key string, r rate) {
 }
 
 // Scripts are atomic in Redis. Times are in microseconds, which a Lua number holds exactly, by the clock of Redis.
-const (
-	giveScript = `
+var (
+	giveScript = redis.NewScript(1, `
 local till = tonumber(redis.call('GET', KEYS[1]) or '0')
 if till > 0 then redis.call('SET', KEYS[1], string.format('%.0f', till - ARGV[1]), 'KEEPTTL') end
-return 1`
-	takeScript = `
+return {1}`)
+	takeScript = redis.NewScript(1, `
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local each, period = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -143,7 +145,7 @@ local till = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
 if till + each - now > period then return {0, till - now} end
 till = till + each
 redis.call('SET', KEYS[1], string.format('%.0f', till), 'PX', math.ceil((till - now) / 1000) + 1000)
-return {1, till - now}`
+return {1, till - now}`)
 )
 
 func redisKey(key string) string {
