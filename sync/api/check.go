@@ -61,9 +61,12 @@ func (c *checker) name(field, s string) {
 	c.need(field, ok, "is %.120q, want 1 to %d bytes of visible text without spaces around it", s, maxName)
 }
 
+// maxCount is the largest integer of the protocol that is not a file's size: what every reader of JSON holds exactly.
+const maxCount = 1<<53 - 1
+
 func (c *checker) counts(all map[string]int64) {
 	for _, field := range slices.Sorted(maps.Keys(all)) {
-		c.need(field, all[field] >= 0, "is %d, less than 0", all[field])
+		c.need(field, all[field] >= 0 && all[field] <= maxCount, "is %d, want 0 to %d", all[field], int64(maxCount))
 	}
 }
 

@@ -237,6 +237,24 @@ type CommandUpdate struct {
 	Result   *CommandResult `json:"result,omitempty" doc:"With a final state."`
 }
 
+// Check says what is wrong with its numbers and texts. The error is a *Problem.
+func (u *CommandUpdate) Check() error {
+	var errs []FieldError
+	c := &checker{prefix: "body", errs: &errs}
+	if p := u.Progress; p != nil {
+		c.at("progress").counts(map[string]int64{"files_total": p.FilesTotal, "files_processed": p.FilesProcessed, "files_failed": p.FilesFailed,
+			"bytes_moved": p.BytesMoved})
+	}
+	if r := u.Result; r != nil {
+		c.at("result").counts(map[string]int64{"processed": r.Processed, "skipped": r.Skipped, "failed": r.Failed, "bytes": r.Bytes})
+		c.need("result.error", len(r.Error) <= maxMessage, "has %d bytes, at most %d are possible", len(r.Error), maxMessage)
+	}
+	if len(errs) > 0 {
+		return invalid(errs)
+	}
+	return nil
+}
+
 // CommandUpdated answers it.
 type CommandUpdated struct {
 	_          struct{}     `json:"-" additionalProperties:"true"`

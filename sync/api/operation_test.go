@@ -1,6 +1,8 @@
 package api
 
 import (
+	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -96,5 +98,28 @@ func TestJournalWords(t *testing.T) {
 	}
 	if n := journal.BatchSize(); n > MaxRecords {
 		t.Errorf("an event of the journal holds %d steps, an entry %d records", n, MaxRecords)
+	}
+}
+
+// TestCommandUpdate: numbers that no reader of JSON holds exactly, or that would overflow a sum, are told with their field.
+func TestCommandUpdate(t *testing.T) {
+	for _, c := range []struct {
+		update CommandUpdate
+		field  string // "" if it is right
+	}{
+		{CommandUpdate{}, ""},
+		{CommandUpdate{Progress: &Progress{FilesTotal: maxCount}, Result: &CommandResult{Bytes: maxCount}}, ""},
+		{CommandUpdate{Result: &CommandResult{Bytes: math.MaxInt64}}, "body.result.bytes"},
+		{CommandUpdate{Result: &CommandResult{Failed: -1}}, "body.result.failed"},
+		{CommandUpdate{Result: &CommandResult{Error: strings.Repeat("x", maxMessage+1)}}, "body.result.error"},
+		{CommandUpdate{Progress: &Progress{BytesMoved: maxCount + 1}}, "body.progress.bytes_moved"},
+	} {
+		got := ""
+		if p, ok := errors.AsType[*Problem](c.update.Check()); ok {
+			got = p.Errors[0].Location
+		}
+		if got != c.field {
+			t.Errorf("%+v: wrong is %q, want %q", c.update, got, c.field)
+		}
 	}
 }

@@ -385,6 +385,9 @@ func (s *server) updateCommand(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &req); err != nil {
 		return err
 	}
+	if err := req.Check(); err != nil {
+		return err
+	}
 	before, err := s.store.CommandByID(ctx, id.user, cmd)
 	if err != nil {
 		return err

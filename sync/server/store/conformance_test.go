@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -390,6 +391,16 @@ func TestOperations(t *testing.T) {
 		_, err = s.UpdateOperation(ctx, u.ID, newID(), p)
 		is(t, err, ErrNotFound)
 		if u := must(s.UserByID(ctx, u.ID))(t); u.StorageBytesManaged != 900 {
+			t.Fatal(u.StorageBytesManaged)
+		}
+		liar := s.newUser(t, "liar@example.org") // what is said to have been moved adds up to more than there are numbers
+		for range 2 {
+			id := newID()
+			_, _, err = s.CreateOperation(ctx, liar.ID, NewOperation{ID: id, DeviceID: s.newDevice(t, liar.ID).ID, Kind: "organize"})
+			ok(t, err)
+			must(s.UpdateOperation(ctx, liar.ID, id, Progress{Status: api.OpRunning, BytesMoved: math.MaxInt64}))(t)
+		}
+		if u := must(s.UserByID(ctx, liar.ID))(t); u.StorageBytesManaged != math.MaxInt64 {
 			t.Fatal(u.StorageBytesManaged)
 		}
 		s.clock.pass(31 * day)

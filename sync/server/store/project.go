@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -257,8 +258,10 @@ func countFor(user uuid.UUID, now time.Time, operations, bytes int64) []statemen
 	if operations == 0 && bytes == 0 {
 		return nil
 	}
+	// What devices say they have moved is anybody's word: the sum stops at the largest number there is.
 	return []statement{{`update users set operations_this_month = case when operations_month = $2 then operations_this_month + $3 else $3 end,
-		operations_month = $2, storage_bytes_managed = storage_bytes_managed + $4 where id = $1`, []any{user, month(now), operations, bytes}}}
+		operations_month = $2, storage_bytes_managed = case when storage_bytes_managed > $5 then 9223372036854775807 else storage_bytes_managed + $4 end
+		where id = $1`, []any{user, month(now), operations, bytes, math.MaxInt64 - max(0, bytes)}}}
 }
 
 func (p *projection) events() []Event {
