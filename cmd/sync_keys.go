@@ -119,6 +119,10 @@ func (r *keyring) patiently(ctx context.Context, ask func() error) error {
 // encrypted reports whether the account is.
 func (r *keyring) encrypted() bool { return len(r.state.Keys) > 0 }
 
+// others reports whether this device has keys, or waits for some, of another account only. Whose account this is the server
+// has told: one that somebody has taken over could name a new one, which of course is not encrypted.
+func (r *keyring) others() bool { return r.keys == nil && r.file.Others(r.user) }
+
 // current brings the keys of this device up to date. The error says what a person has to do.
 func (r *keyring) current(ctx context.Context) error {
 	switch {
@@ -210,6 +214,9 @@ func (a *app) sealing(ctx context.Context, acc *account, mode string, wait time.
 		return opener{r.keys}, nil
 	case m == seal.Hashed:
 		return r.file.Hasher()
+	case m != seal.Full && r.others():
+		return nil, errors.New("the history of this device is sealed for another account than the one that the server says it is logged in to, and that one is not encrypted: " +
+			"nothing was sent. If that is what you want set sync.paths to full, or to hashed")
 	}
 	return nil, nil
 }
@@ -431,7 +438,25 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 			return &exitError{exitFailed, errors.New("nothing was done")}
 		}
 	}
-	if r.keys == nil || r.keys.Held() == 0 || r.stale { // else it was cut short
+	if err := a.initKeys(ctx, acc, r); err != nil {
+		return err
+	}
+	r.introduce(ctx)
+	if a.json {
+		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "recovery_key": r.keys.Recovery()})
+	}
+	a.say("The account is encrypted with key %s.", r.keys.ID())
+	a.sayRecovery(r.keys)
+	a.say("What was pushed before is still readable on the server; erase it with: forg sync forget --all")
+	a.say("On your other devices: %s", a.paint(bold, "forg sync key request"))
+	return nil
+}
+
+// initKeys makes the first key, if this device has not made it before, and gives it to the server.
+func (a *app) initKeys(ctx context.Context, acc *account, r *keyring) (err error) {
+	before := r.keys
+	fresh := before == nil || before.Held() == 0 || r.stale // else it was cut short
+	if fresh {
 		if r.keys, err = seal.Create(r.user, r.device, acc.login.DeviceName); err != nil {
 			return err
 		}
@@ -445,19 +470,15 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 		return err
 	}
 	if r.state, err = acc.SetKeys(ctx, u); err != nil {
-		if e, ok := errors.AsType[*client.Error](err); ok && e.Status < 500 { // it was refused: there is no such key
+		// It was refused: there is no such key. What this device had before stays, and with it that the account is encrypted.
+		if e, ok := errors.AsType[*client.Error](err); ok && e.Status < 500 && fresh {
+			if before != nil {
+				return errors.Join(err, r.file.Put(before))
+			}
 			return errors.Join(err, r.file.Remove(r.user))
 		}
 		return err
 	}
-	r.introduce(ctx)
-	if a.json {
-		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "recovery_key": r.keys.Recovery()})
-	}
-	a.say("The account is encrypted with key %s.", r.keys.ID())
-	a.sayRecovery(r.keys)
-	a.say("What was pushed before is still readable on the server; erase it with: forg sync forget --all")
-	a.say("On your other devices: %s", a.paint(bold, "forg sync key request"))
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"forg/sync/agent"
 	"forg/sync/api"
 	"forg/sync/client"
 	"forg/sync/seal"
@@ -23,6 +24,7 @@ import (
 type vault struct {
 	state   api.KeyState
 	changes int
+	refuses bool // to change keys
 }
 
 func (v *vault) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -37,6 +39,8 @@ func (v *vault) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/sync/keys") && r.Method == "GET":
 		return answer(200, v.state)
+	case strings.HasSuffix(r.URL.Path, "/sync/keys") && v.refuses:
+		return answer(409, api.NewProblem(api.CodeConflict, ""))
 	case strings.HasSuffix(r.URL.Path, "/sync/keys"):
 		var u api.KeyUpdate
 		if err := json.NewDecoder(r.Body).Decode(&u); err != nil {
@@ -85,7 +89,10 @@ func TestSealing(t *testing.T) {
 		{"plain", "nothing", "auto full", "readable"},
 		{"plain", "nothing", "hashed", "hashed"},
 		{"plain", "nothing", "encrypted", "forg sync key init"},
-		{"plain", "another account's", "auto full", "readable"},
+		{"plain", "another account's", "auto", "sealed for another account"},
+		{"plain", "another account's", "full", "readable"},
+		{"plain", "another account's", "hashed", "hashed"},
+		{"plain", "another account's", "encrypted", "forg sync key init"},
 		{"plain", "keys", "auto encrypted", "if \"forg sync key init\" was cut short"},
 		{"plain", "keys", "full hashed", "the account is encrypted"},
 		{"plain", "waiting", "auto encrypted", "now the server says that it is not encrypted"},
@@ -210,5 +217,95 @@ func TestChangeMeanwhile(t *testing.T) {
 	}
 	if err := asks.Adopt(&v.state); err != nil || asks.Held() != 2 || asks.ID() != r.keys.ID() {
 		t.Errorf("the new device has %d keys: %v", asks.Held(), err)
+	}
+}
+
+// withKeys is one device, at a server of which only the keys matter.
+func withKeys(t *testing.T, v *vault, user, device uuid.UUID, k *seal.Keys) (*app, *account) {
+	t.Helper()
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }, now: time.Now, journal: filepath.Join(t.TempDir(), "journal.db")}
+	path, err := a.keysPath()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := seal.Load(path)
+	if err == nil && k != nil {
+		err = f.Put(k)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	way, err := client.New(client.Options{Server: "https://forg.example.org", Tokens: client.APIKey("x"), Transport: v})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, &account{Client: way, login: client.Login{UserID: user, DeviceID: device, DeviceName: "desk"}, device: func(context.Context) (uuid.UUID, error) { return device, nil }}
+}
+
+// TestVerifyCommand: a server that says that an account is not encrypted gets no command past a device that has reason to
+// know better.
+func TestVerifyCommand(t *testing.T) {
+	user, device := uuid.New(), uuid.New()
+	must := func(k *seal.Keys, err error) *seal.Keys {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	held := map[string]*seal.Keys{"nothing": nil, "keys": must(seal.Create(user, device, "desk")), "waiting": must(seal.Ask(user, device)),
+		"another device's": must(seal.Create(user, uuid.New(), "desk")), "another account's": must(seal.Create(uuid.New(), device, "desk"))}
+	for _, c := range []struct {
+		held, modes string
+		refused     bool
+	}{
+		{"nothing", "auto full hashed", false},
+		{"nothing", "encrypted", true},
+		{"keys", "auto full hashed encrypted", true},
+		{"waiting", "auto full hashed encrypted", true},
+		{"another device's", "auto full hashed encrypted", true},
+		{"another account's", "auto encrypted", true},
+		{"another account's", "full hashed", false},
+	} {
+		for mode := range strings.FieldsSeq(c.modes) {
+			a, acc := withKeys(t, &vault{}, user, device, held[c.held])
+			err := a.verifyCommand(t.Context(), acc, mode, &api.Command{DeviceID: device, Kind: api.CommandRollback, OperationID: uuid.Must(uuid.NewV7())})
+			if _, refused := errors.AsType[agent.Refusal](err); refused != c.refused || err != nil && !refused {
+				t.Errorf("a device with %s, sync.paths %s: %v; want a refusal: %t", c.held, mode, err, c.refused)
+			}
+		}
+	}
+}
+
+// TestInitRefused: a server that says that the account is not encrypted, and then refuses the keys that this device has, does
+// not make it forget them.
+func TestInitRefused(t *testing.T) {
+	user, device := uuid.New(), uuid.New()
+	k, err := seal.Create(user, device, "desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks, err := seal.Ask(user, device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, has := range map[string]*seal.Keys{"keys": k, "waiting": asks, "nothing": nil} {
+		a, acc := withKeys(t, &vault{refuses: true}, user, device, has)
+		r, err := a.keyring(t.Context(), acc, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.initKeys(t.Context(), acc, r); err == nil {
+			t.Fatalf("%s: the server has refused, and there is no error", what)
+		}
+		path, _ := a.keysPath()
+		f, err := seal.Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := f.Keys(user)
+		if has == nil && got != nil || has != nil && (got == nil || got.ID() != has.ID() || got.Code() != has.Code()) {
+			t.Errorf("%s: after the refusal the device has %v", what, got)
+		}
 	}
 }
