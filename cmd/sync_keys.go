@@ -52,14 +52,20 @@ func (a *app) keysPath() (string, error) {
 	return strings.TrimSuffix(path, filepath.Ext(path)) + ".keys", nil
 }
 
-// keyring reads the keys of this device, and asks the server for those of the account.
-func (a *app) keyring(ctx context.Context, acc *account, wait time.Duration) (*keyring, error) {
-	r := &keyring{app: a, acc: acc, user: acc.login.UserID, wait: wait}
+// keysFile reads the keys of this device.
+func (a *app) keysFile() (*seal.File, error) {
 	path, err := a.keysPath()
 	if err != nil {
 		return nil, err
 	}
-	if r.file, err = seal.Load(path); err != nil {
+	return seal.Load(path)
+}
+
+// keyring reads the keys of this device, and asks the server for those of the account.
+func (a *app) keyring(ctx context.Context, acc *account, wait time.Duration) (*keyring, error) {
+	r := &keyring{app: a, acc: acc, user: acc.login.UserID, wait: wait}
+	var err error
+	if r.file, err = a.keysFile(); err != nil {
 		return nil, err
 	}
 	if r.user == uuid.Nil { // an API key does not tell
@@ -246,11 +252,7 @@ func (acc *account) Devices(ctx context.Context) ([]api.Device, error) {
 
 // deviceNames are the names of the account's devices that the server does not know, as far as this device has been told.
 func (a *app) deviceNames(user uuid.UUID) map[uuid.UUID]string {
-	path, err := a.keysPath()
-	if err != nil {
-		return nil
-	}
-	f, err := seal.Load(path)
+	f, err := a.keysFile()
 	if err != nil {
 		return nil // whoever needs the keys is told
 	}
@@ -580,11 +582,7 @@ func (a *app) change(ctx context.Context, r *keyring, do func() error) error {
 		if e, ok := errors.AsType[*client.Error](err); !ok || e.Code != api.CodeConflict || try >= 4 {
 			return err
 		}
-		path, err := a.keysPath()
-		if err != nil {
-			return err
-		}
-		if r.file, err = seal.Load(path); err != nil { // without what was changed in vain
+		if r.file, err = a.keysFile(); err != nil { // without what was changed in vain
 			return err
 		}
 		if err := r.look(ctx); err != nil {
@@ -642,11 +640,7 @@ reads all; and if all devices are lost it is the only way back. Each change of t
 			if err != nil {
 				return a.serverTrouble(err)
 			}
-			path, err := a.keysPath()
-			if err != nil {
-				return err
-			}
-			file, err := seal.Load(path)
+			file, err := a.keysFile()
 			if err != nil {
 				return err
 			}
