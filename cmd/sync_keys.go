@@ -273,11 +273,7 @@ func namesOf(k *seal.Keys) map[uuid.UUID]string {
 }
 
 // renameMember tells the account's devices, and not the server, how one of them is called.
-func (a *app) renameMember(ctx context.Context, acc *account, device uuid.UUID, name string) error {
-	r, err := a.keyring(ctx, acc, 0)
-	if err != nil {
-		return err
-	}
+func (a *app) renameMember(ctx context.Context, r *keyring, device uuid.UUID, name string) error {
 	return a.change(ctx, r, func() error {
 		r.keys.SetName(device, name)
 		return nil

@@ -25,6 +25,8 @@ type vault struct {
 	state   api.KeyState
 	changes int
 	refuses bool // to change keys
+	devices []api.Device
+	named   []string // what it was told that devices are called
 }
 
 func (v *vault) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -53,8 +55,15 @@ func (v *vault) RoundTrip(r *http.Request) (*http.Response, error) {
 		v.changes++
 		v.state.Version, v.state.Keys, v.state.Bundle = v.state.Version+1, u.Keys, u.Bundle
 		return answer(200, v.state)
+	case strings.HasSuffix(r.URL.Path, "/devices"):
+		return answer(200, api.Page[api.Device]{Items: v.devices})
 	case strings.Contains(r.URL.Path, "/devices/"):
-		return answer(200, api.Device{})
+		var c api.DeviceChange
+		if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+			return nil, err
+		}
+		v.named = append(v.named, c.Name)
+		return answer(200, api.Device{Name: c.Name})
 	}
 	return answer(404, api.NewProblem(api.CodeNotFound, ""))
 }
@@ -306,6 +315,48 @@ func TestInitRefused(t *testing.T) {
 		got := f.Keys(user)
 		if has == nil && got != nil || has != nil && (got == nil || got.ID() != has.ID() || got.Code() != has.Code()) {
 			t.Errorf("%s: after the refusal the device has %v", what, got)
+		}
+	}
+}
+
+// TestRenameMember: of a device that has the keys the server is told no name, also if the others have not been told one yet.
+func TestRenameMember(t *testing.T) {
+	user, device := uuid.New(), uuid.New()
+	k, err := seal.Create(user, device, "desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks, err := seal.Ask(user, uuid.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := asks.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.DeviceID = asks.Device
+	if _, err := k.Approve(&api.KeyState{Devices: []api.KeyRequest{req}}, asks.Code()); err != nil {
+		t.Fatal(err)
+	}
+	u, err := k.Update(&api.KeyState{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []bool{false, true} {
+		v := &vault{state: api.KeyState{Version: 1, Keys: u.Keys, Bundle: u.Bundle}, devices: []api.Device{{ID: asks.Device, Name: "device 1"}, {ID: device, Name: "device 2"}}}
+		a, acc := withKeys(t, v, user, device, k)
+		acc.key = key
+		for word, name := range map[string]string{asks.Device.String(): "secret laptop", device.String(): "secret desk"} {
+			d, err := findDevice(t.Context(), acc, word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.rename(t.Context(), acc, d, name); err != nil {
+				t.Errorf("with an API key %t: %v", key, err)
+			}
+		}
+		if len(v.named) > 0 || v.changes != 2 {
+			t.Errorf("with an API key %t the server was told %q, and the devices %d times", key, v.named, v.changes)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func (f *File) Keys(account uuid.UUID) *Keys {
 	return nil
 }
 
-// Others reports whether there are keys of any other account, or some are waited for.
+// Others reports whether there are keys of any other account (of any at all: uuid.Nil), or some are waited for.
 func (f *File) Others(account uuid.UUID) bool {
 	return slices.ContainsFunc(f.accounts, func(k *Keys) bool { return k.Account != account })
 }
