@@ -689,10 +689,30 @@ func (a *app) keyRecover(ctx context.Context, f *serverFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := a.recoverKeys(ctx, acc, r, text); err != nil {
+		return err
+	}
+	r.introduce(ctx)
+	if a.json {
+		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "keys": r.keys.Held()})
+	}
+	a.say("This device has the keys of the account. Now: %s", a.paint(bold, "forg sync"))
+	return nil
+}
+
+// recoverKeys gives this device the keys by the recovery key.
+func (a *app) recoverKeys(ctx context.Context, acc *account, r *keyring, text string) error {
 	for try := 0; ; try++ {
-		if r.keys, err = seal.Recover(r.user, r.device, acc.login.DeviceName, text, &r.state); err != nil {
+		if r.keys != nil { // whoever has an old recovery key must not be able to bring the old key back
+			if _, err := r.keys.Check(&r.state); errors.Is(err, seal.ErrOlder) {
+				return err
+			}
+		}
+		got, err := seal.Recover(r.user, r.device, acc.login.DeviceName, text, &r.state)
+		if err != nil {
 			return err
 		}
+		r.keys = got
 		u, err := r.keys.Update(&r.state)
 		if err != nil {
 			return err
@@ -704,7 +724,7 @@ func (a *app) keyRecover(ctx context.Context, f *serverFlags) error {
 		state, err := acc.SetKeys(ctx, u)
 		if err == nil {
 			r.state = state
-			break
+			return nil
 		}
 		if e, ok := errors.AsType[*client.Error](err); !ok || e.Code != api.CodeConflict || try >= 4 {
 			return err
@@ -713,12 +733,6 @@ func (a *app) keyRecover(ctx context.Context, f *serverFlags) error {
 			return err
 		}
 	}
-	r.introduce(ctx)
-	if a.json {
-		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "keys": r.keys.Held()})
-	}
-	a.say("This device has the keys of the account. Now: %s", a.paint(bold, "forg sync"))
-	return nil
 }
 
 func (a *app) keyRotateCmd() *cobra.Command {

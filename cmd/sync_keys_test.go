@@ -360,3 +360,39 @@ func TestRenameMember(t *testing.T) {
 		}
 	}
 }
+
+// TestRecoverOlder: a server that shows the account as it was before its key was changed is not believed by a device that has
+// the new one, whatever recovery key is typed.
+func TestRecoverOlder(t *testing.T) {
+	user, device := uuid.New(), uuid.New()
+	k, err := seal.Create(user, device, "desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := k.Update(&api.KeyState{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	older, recovery := api.KeyState{Version: 1, Keys: u.Keys, Bundle: u.Bundle}, k.Recovery()
+	if err := k.Rotate(func(uuid.UUID) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	for _, has := range []*seal.Keys{k, nil} {
+		a, acc := withKeys(t, &vault{state: older}, user, device, has)
+		r, err := a.keyring(t.Context(), acc, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = a.recoverKeys(t.Context(), acc, r, recovery)
+		if want := has != nil; errors.Is(err, seal.ErrOlder) != want || err != nil && !want {
+			t.Errorf("a device that has keys: %t: %v", has != nil, err)
+		}
+		f, err := a.keysFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has != nil && f.Keys(user).ID() != k.ID() {
+			t.Errorf("the device seals with key %s, not with %s", f.Keys(user).ID(), k.ID())
+		}
+	}
+}
