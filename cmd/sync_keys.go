@@ -801,6 +801,12 @@ func (a *app) keyRotate(ctx context.Context, f *serverFlags, without []string) e
 		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "recovery_key": r.keys.Recovery(), "left_out": append([]string{}, out...)})
 	}
 	a.say("The account is encrypted with key %s from now on.", r.keys.ID())
+	// Who was shut out the server has told: a person sees here whether it has left somebody welcome.
+	var in []string
+	for _, m := range r.keys.Members() {
+		in = append(in, show(nameOr(m.Name, m.Device)))
+	}
+	a.say("It goes to: %s.", strings.Join(in, ", "))
 	for _, name := range out {
 		a.say("%s does not get it.", show(name))
 	}
