@@ -177,7 +177,8 @@ func (a *app) agent(ctx context.Context, f *agentFlags) error {
 	if err != nil {
 		return err
 	}
-	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: func(ctx context.Context, c *api.Command) error { return a.verifyCommand(ctx, acc, c) },
+	verify := func(ctx context.Context, c *api.Command) error { return a.verifyCommand(ctx, acc, f.sync.paths, c) }
+	opt := agent.Options{Server: acc, Device: id, Do: d, Verify: verify,
 		Sync: a.syncBehind(&f.sync), Mark: func() string { return journalMark(path) }, Tell: a.tellAgent}
 	opt.Offers = api.Offers{Kinds: []api.CommandKind{}, Folders: []string{}, Rules: []string{}} // none is a list, too
 	opt.Offers.Folders = slices.AppendSeq(opt.Offers.Folders, maps.Keys(d.folders))

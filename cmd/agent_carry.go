@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -126,7 +127,7 @@ func (d *device) organizeFor(ctx context.Context, c *api.Command, begin func() e
 		return none, agent.Refusal("the folder or its rules cannot be read now; the device's own log says why")
 	}
 	var before *agent.Answer
-	var begun bool
+	var begun, empty bool
 	var total int64
 	o.asked = &asked{
 		who: journal.Asked{Operation: c.OperationID, Command: c.ID},
@@ -144,6 +145,15 @@ func (d *device) organizeFor(ctx context.Context, c *api.Command, begin func() e
 			total = all
 			progress(api.Progress{FilesTotal: total, FilesProcessed: files, BytesMoved: bytes})
 		},
+		// A command that found nothing to do is in the journal all the same, or it could be handed out once more when there is.
+		end: func(ctx context.Context, j *journal.Journal, failed error) error {
+			_, err := j.Operation(ctx, c.OperationID.String())
+			if !errors.Is(err, journal.ErrNone) {
+				return err
+			}
+			empty = true
+			return d.noteEmpty(ctx, j, journal.Asked{Operation: c.OperationID, Command: c.ID}, strings.Join(o.roots, string(filepath.ListSeparator)), failed)
+		},
 	}
 	err = o.run(ctx, o.roots)
 	switch {
@@ -154,12 +164,12 @@ func (d *device) organizeFor(ctx context.Context, c *api.Command, begin func() e
 	case err != nil && !begun:
 		return none, err
 	}
-	// What the journal says counts, however the run has ended.
+	// What the journal says counts, however the run has ended; of one that came to nothing more is known here.
 	done, jerr := d.Done(context.WithoutCancel(ctx), c)
 	if jerr != nil {
 		return none, errors.Join(err, jerr)
 	}
-	if done != nil {
+	if done != nil && !empty {
 		return *done, nil
 	}
 	exit, ok := errors.AsType[*exitError](err)
@@ -176,6 +186,23 @@ func (d *device) organizeFor(ctx context.Context, c *api.Command, begin func() e
 		return agent.Answer{State: api.CommandFailed, Result: api.CommandResult{Error: "names are taken, and the device's settings say to do nothing then"}}, nil
 	}
 	return none, err
+}
+
+// noteEmpty writes an operation without a step down.
+func (d *device) noteEmpty(ctx context.Context, j *journal.Journal, who journal.Asked, root string, failed error) error {
+	w, err := j.Begin(ctx, "organize", root, commandLine(), 0, 0)
+	if err != nil {
+		return err
+	}
+	w.For(who)
+	if err := w.Commit(ctx, nil, nil); err != nil {
+		return err
+	}
+	status := journal.Completed
+	if failed != nil {
+		status = journal.FailedOp
+	}
+	return w.Finish(ctx, nil, journal.Finish{Status: status})
 }
 
 // errDone says that a command was carried out before.

@@ -25,15 +25,22 @@ func (a *app) signCommand(ctx context.Context, acc *account, c *api.Command) ([]
 	return r.keys.CommandMAC(c)
 }
 
-// guarded reports whether commands are to be signed. That the server says otherwise counts for nothing once there are keys.
-func (r *keyring) guarded() bool { return r.encrypted() || r.keys != nil && r.keys.Held() > 0 }
+// guarded reports whether commands are to be signed. That the server says otherwise counts for nothing once this device has
+// keys or has asked for them.
+func (r *keyring) guarded() bool { return r.encrypted() || r.keys != nil }
 
-// verifyCommand checks the signature of what this device is asked for, by the keys that are the account's now. Errors: an
-// agent.Refusal, and that the keys cannot be looked at now.
-func (a *app) verifyCommand(ctx context.Context, acc *account, c *api.Command) error {
+// verifyCommand checks the signature of what this device is asked for, by the keys that are the account's now. mode is one of
+// pathModes: with the one that is to seal, and where it is not clear that nothing is, a command without a signature is refused.
+// Errors: an agent.Refusal, and that the keys cannot be looked at now.
+func (a *app) verifyCommand(ctx context.Context, acc *account, mode string, c *api.Command) error {
 	r, err := a.keyring(ctx, acc, 0)
-	if err != nil || !r.guarded() {
+	if err != nil {
 		return err
+	}
+	switch m := seal.Mode(mode); {
+	case r.guarded() || m == seal.Encrypted:
+	case m == seal.Full || m == seal.Hashed || !r.others():
+		return nil
 	}
 	if err = r.current(ctx); err == nil {
 		err = r.keys.CheckCommand(c, a.now())
@@ -46,5 +53,5 @@ func (a *app) verifyCommand(ctx context.Context, acc *account, c *api.Command) e
 		return agent.Refusal("the account is encrypted, and the command is not signed by one of its devices, or too old")
 	}
 	a.complain(err)
-	return agent.Refusal("the account is encrypted, and this device does not have its keys")
+	return agent.Refusal("this device takes commands of devices with keys only, and does not have the keys of the account")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"forg/sync/api"
+	"forg/sync/seal"
 )
 
 func (a *app) devicesCmd() *cobra.Command {
@@ -167,13 +168,7 @@ func (a *app) renameDevice(ctx context.Context, f *serverFlags, word, name strin
 		return err
 	}
 	was := d.Name
-	if _, secret := acc.names[d.ID]; secret {
-		err = a.renameMember(ctx, acc, d.ID, name)
-		d.Name = name
-	} else {
-		d, err = acc.RenameDevice(ctx, d.ID, name)
-	}
-	if err != nil {
+	if d, err = a.rename(ctx, acc, d, name); err != nil {
 		return err
 	}
 	if d.ID == acc.login.DeviceID && !acc.key {
@@ -190,6 +185,26 @@ func (a *app) renameDevice(ctx context.Context, f *serverFlags, word, name strin
 	}
 	a.say("%s is called %s now.", show(was), show(d.Name))
 	return nil
+}
+
+// rename tells the other devices how d is called if it has the account's keys, else the server.
+func (a *app) rename(ctx context.Context, acc *account, d api.Device, name string) (api.Device, error) {
+	f, err := a.keysFile()
+	if err != nil {
+		return d, err
+	}
+	if !f.Others(uuid.Nil) {
+		return acc.RenameDevice(ctx, d.ID, name)
+	}
+	r, err := a.keyring(ctx, acc, 0)
+	if err != nil {
+		return d, err
+	}
+	if r.keys == nil || !slices.ContainsFunc(r.keys.Members(), func(m seal.Member) bool { return m.Device == d.ID }) {
+		return acc.RenameDevice(ctx, d.ID, name)
+	}
+	d.Name = name
+	return d, a.renameMember(ctx, r, d.ID, name)
 }
 
 func (a *app) revokeDevice(ctx context.Context, f *serverFlags, word string, yes bool) error {

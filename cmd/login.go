@@ -235,13 +235,24 @@ func (a *app) enter(ctx context.Context, e *entry, password string) error {
 	if err != nil {
 		return err
 	}
+	keys, err := a.keysFile()
+	if err != nil {
+		return err
+	}
+	name := e.device
+	if keys.Others(uuid.Nil) { // of an encrypted account, which this one will be: its server is not to know the name again
+		name = plainName(device)
+	}
 	t, err := e.client.Login(ctx, api.LoginRequest{Email: e.email, Password: password,
-		Device: &api.LoginDevice{ID: device, Name: e.device, Platform: runtime.GOOS + "/" + runtime.GOARCH}})
+		Device: &api.LoginDevice{ID: device, Name: name, Platform: runtime.GOOS + "/" + runtime.GOARCH}})
 	if err != nil {
 		return err
 	}
 	session := e.client.With(client.APIKey(t.AccessToken))
 	me, err := session.Me(ctx)
+	if err == nil && name != e.device && keys.Keys(me.ID) == nil {
+		_, err = session.RenameDevice(ctx, device, e.device)
+	}
 	var at client.Place
 	var why error
 	if err == nil {

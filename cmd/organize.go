@@ -203,6 +203,7 @@ type asked struct {
 	who      journal.Asked
 	begin    func(context.Context, *journal.Journal) error // once the journal is in our hands, before anything is looked at
 	progress func(total, files, bytes int64)
+	end      func(ctx context.Context, j *journal.Journal, failed error) error // the journal is still in our hands
 }
 
 func (a *app) newOrganizing(paths []string, f *organizeFlags) (*organizing, error) {
@@ -235,7 +236,7 @@ func (a *app) newOrganizing(paths []string, f *organizeFlags) (*organizing, erro
 }
 
 // run organizes roots, as one operation.
-func (o *organizing) run(ctx context.Context, roots []string) error {
+func (o *organizing) run(ctx context.Context, roots []string) (err error) {
 	a, f := o.app, o.flags
 	start := a.now()
 	opt, done, err := o.ready(start)
@@ -266,6 +267,12 @@ func (o *organizing) run(ctx context.Context, roots []string) error {
 		if err := o.asked.begin(ctx, j); err != nil {
 			return err
 		}
+		whole := context.WithoutCancel(ctx)
+		defer func() {
+			if e := o.asked.end(whole, j, err); e != nil {
+				err = errors.Join(err, e)
+			}
+		}()
 	}
 	plan, err := o.plan(ctx, j, roots, &opt)
 	if err != nil {

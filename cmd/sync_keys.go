@@ -52,14 +52,20 @@ func (a *app) keysPath() (string, error) {
 	return strings.TrimSuffix(path, filepath.Ext(path)) + ".keys", nil
 }
 
-// keyring reads the keys of this device, and asks the server for those of the account.
-func (a *app) keyring(ctx context.Context, acc *account, wait time.Duration) (*keyring, error) {
-	r := &keyring{app: a, acc: acc, user: acc.login.UserID, wait: wait}
+// keysFile reads the keys of this device.
+func (a *app) keysFile() (*seal.File, error) {
 	path, err := a.keysPath()
 	if err != nil {
 		return nil, err
 	}
-	if r.file, err = seal.Load(path); err != nil {
+	return seal.Load(path)
+}
+
+// keyring reads the keys of this device, and asks the server for those of the account.
+func (a *app) keyring(ctx context.Context, acc *account, wait time.Duration) (*keyring, error) {
+	r := &keyring{app: a, acc: acc, user: acc.login.UserID, wait: wait}
+	var err error
+	if r.file, err = a.keysFile(); err != nil {
 		return nil, err
 	}
 	if r.user == uuid.Nil { // an API key does not tell
@@ -118,6 +124,10 @@ func (r *keyring) patiently(ctx context.Context, ask func() error) error {
 
 // encrypted reports whether the account is.
 func (r *keyring) encrypted() bool { return len(r.state.Keys) > 0 }
+
+// others reports whether this device has keys, or waits for some, of another account only. Whose account this is the server
+// has told: one that somebody has taken over could name a new one, which of course is not encrypted.
+func (r *keyring) others() bool { return r.keys == nil && r.file.Others(r.user) }
 
 // current brings the keys of this device up to date. The error says what a person has to do.
 func (r *keyring) current(ctx context.Context) error {
@@ -210,6 +220,9 @@ func (a *app) sealing(ctx context.Context, acc *account, mode string, wait time.
 		return opener{r.keys}, nil
 	case m == seal.Hashed:
 		return r.file.Hasher()
+	case m != seal.Full && r.others():
+		return nil, errors.New("the history of this device is sealed for another account than the one that the server says it is logged in to, and that one is not encrypted: " +
+			"nothing was sent. If that is what you want set sync.paths to full, or to hashed")
 	}
 	return nil, nil
 }
@@ -239,11 +252,7 @@ func (acc *account) Devices(ctx context.Context) ([]api.Device, error) {
 
 // deviceNames are the names of the account's devices that the server does not know, as far as this device has been told.
 func (a *app) deviceNames(user uuid.UUID) map[uuid.UUID]string {
-	path, err := a.keysPath()
-	if err != nil {
-		return nil
-	}
-	f, err := seal.Load(path)
+	f, err := a.keysFile()
 	if err != nil {
 		return nil // whoever needs the keys is told
 	}
@@ -264,11 +273,7 @@ func namesOf(k *seal.Keys) map[uuid.UUID]string {
 }
 
 // renameMember tells the account's devices, and not the server, how one of them is called.
-func (a *app) renameMember(ctx context.Context, acc *account, device uuid.UUID, name string) error {
-	r, err := a.keyring(ctx, acc, 0)
-	if err != nil {
-		return err
-	}
+func (a *app) renameMember(ctx context.Context, r *keyring, device uuid.UUID, name string) error {
 	return a.change(ctx, r, func() error {
 		r.keys.SetName(device, name)
 		return nil
@@ -431,7 +436,25 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 			return &exitError{exitFailed, errors.New("nothing was done")}
 		}
 	}
-	if r.keys == nil || r.keys.Held() == 0 || r.stale { // else it was cut short
+	if err := a.initKeys(ctx, acc, r); err != nil {
+		return err
+	}
+	r.introduce(ctx)
+	if a.json {
+		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "recovery_key": r.keys.Recovery()})
+	}
+	a.say("The account is encrypted with key %s.", r.keys.ID())
+	a.sayRecovery(r.keys)
+	a.say("What was pushed before is still readable on the server; erase it with: forg sync forget --all")
+	a.say("On your other devices: %s", a.paint(bold, "forg sync key request"))
+	return nil
+}
+
+// initKeys makes the first key, if this device has not made it before, and gives it to the server.
+func (a *app) initKeys(ctx context.Context, acc *account, r *keyring) (err error) {
+	before := r.keys
+	fresh := before == nil || before.Held() == 0 || r.stale // else it was cut short
+	if fresh {
 		if r.keys, err = seal.Create(r.user, r.device, acc.login.DeviceName); err != nil {
 			return err
 		}
@@ -445,19 +468,15 @@ func (a *app) keyInit(ctx context.Context, f *serverFlags, yes bool) error {
 		return err
 	}
 	if r.state, err = acc.SetKeys(ctx, u); err != nil {
-		if e, ok := errors.AsType[*client.Error](err); ok && e.Status < 500 { // it was refused: there is no such key
+		// It was refused: there is no such key. What this device had before stays, and with it that the account is encrypted.
+		if e, ok := errors.AsType[*client.Error](err); ok && e.Status < 500 && fresh {
+			if before != nil {
+				return errors.Join(err, r.file.Put(before))
+			}
 			return errors.Join(err, r.file.Remove(r.user))
 		}
 		return err
 	}
-	r.introduce(ctx)
-	if a.json {
-		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "recovery_key": r.keys.Recovery()})
-	}
-	a.say("The account is encrypted with key %s.", r.keys.ID())
-	a.sayRecovery(r.keys)
-	a.say("What was pushed before is still readable on the server; erase it with: forg sync forget --all")
-	a.say("On your other devices: %s", a.paint(bold, "forg sync key request"))
 	return nil
 }
 
@@ -559,11 +578,7 @@ func (a *app) change(ctx context.Context, r *keyring, do func() error) error {
 		if e, ok := errors.AsType[*client.Error](err); !ok || e.Code != api.CodeConflict || try >= 4 {
 			return err
 		}
-		path, err := a.keysPath()
-		if err != nil {
-			return err
-		}
-		if r.file, err = seal.Load(path); err != nil { // without what was changed in vain
+		if r.file, err = a.keysFile(); err != nil { // without what was changed in vain
 			return err
 		}
 		if err := r.look(ctx); err != nil {
@@ -621,11 +636,7 @@ reads all; and if all devices are lost it is the only way back. Each change of t
 			if err != nil {
 				return a.serverTrouble(err)
 			}
-			path, err := a.keysPath()
-			if err != nil {
-				return err
-			}
-			file, err := seal.Load(path)
+			file, err := a.keysFile()
 			if err != nil {
 				return err
 			}
@@ -678,10 +689,30 @@ func (a *app) keyRecover(ctx context.Context, f *serverFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := a.recoverKeys(ctx, acc, r, text); err != nil {
+		return err
+	}
+	r.introduce(ctx)
+	if a.json {
+		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "keys": r.keys.Held()})
+	}
+	a.say("This device has the keys of the account. Now: %s", a.paint(bold, "forg sync"))
+	return nil
+}
+
+// recoverKeys gives this device the keys by the recovery key.
+func (a *app) recoverKeys(ctx context.Context, acc *account, r *keyring, text string) error {
 	for try := 0; ; try++ {
-		if r.keys, err = seal.Recover(r.user, r.device, acc.login.DeviceName, text, &r.state); err != nil {
+		if r.keys != nil { // whoever has an old recovery key must not be able to bring the old key back
+			if _, err := r.keys.Check(&r.state); errors.Is(err, seal.ErrOlder) {
+				return err
+			}
+		}
+		got, err := seal.Recover(r.user, r.device, acc.login.DeviceName, text, &r.state)
+		if err != nil {
 			return err
 		}
+		r.keys = got
 		u, err := r.keys.Update(&r.state)
 		if err != nil {
 			return err
@@ -693,7 +724,7 @@ func (a *app) keyRecover(ctx context.Context, f *serverFlags) error {
 		state, err := acc.SetKeys(ctx, u)
 		if err == nil {
 			r.state = state
-			break
+			return nil
 		}
 		if e, ok := errors.AsType[*client.Error](err); !ok || e.Code != api.CodeConflict || try >= 4 {
 			return err
@@ -702,12 +733,6 @@ func (a *app) keyRecover(ctx context.Context, f *serverFlags) error {
 			return err
 		}
 	}
-	r.introduce(ctx)
-	if a.json {
-		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "keys": r.keys.Held()})
-	}
-	a.say("This device has the keys of the account. Now: %s", a.paint(bold, "forg sync"))
-	return nil
 }
 
 func (a *app) keyRotateCmd() *cobra.Command {
@@ -776,6 +801,12 @@ func (a *app) keyRotate(ctx context.Context, f *serverFlags, without []string) e
 		return a.printJSON(map[string]any{"key_id": r.keys.ID(), "recovery_key": r.keys.Recovery(), "left_out": append([]string{}, out...)})
 	}
 	a.say("The account is encrypted with key %s from now on.", r.keys.ID())
+	// Who was shut out the server has told: a person sees here whether it has left somebody welcome.
+	var in []string
+	for _, m := range r.keys.Members() {
+		in = append(in, show(nameOr(m.Name, m.Device)))
+	}
+	a.say("It goes to: %s.", strings.Join(in, ", "))
 	for _, name := range out {
 		a.say("%s does not get it.", show(name))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"forg/sync/agent"
 	"forg/sync/api"
 	"forg/sync/client"
 	"forg/sync/seal"
@@ -23,6 +24,9 @@ import (
 type vault struct {
 	state   api.KeyState
 	changes int
+	refuses bool // to change keys
+	devices []api.Device
+	named   []string // what it was told that devices are called
 }
 
 func (v *vault) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -37,6 +41,8 @@ func (v *vault) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/sync/keys") && r.Method == "GET":
 		return answer(200, v.state)
+	case strings.HasSuffix(r.URL.Path, "/sync/keys") && v.refuses:
+		return answer(409, api.NewProblem(api.CodeConflict, ""))
 	case strings.HasSuffix(r.URL.Path, "/sync/keys"):
 		var u api.KeyUpdate
 		if err := json.NewDecoder(r.Body).Decode(&u); err != nil {
@@ -49,8 +55,15 @@ func (v *vault) RoundTrip(r *http.Request) (*http.Response, error) {
 		v.changes++
 		v.state.Version, v.state.Keys, v.state.Bundle = v.state.Version+1, u.Keys, u.Bundle
 		return answer(200, v.state)
+	case strings.HasSuffix(r.URL.Path, "/devices"):
+		return answer(200, api.Page[api.Device]{Items: v.devices})
 	case strings.Contains(r.URL.Path, "/devices/"):
-		return answer(200, api.Device{})
+		var c api.DeviceChange
+		if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+			return nil, err
+		}
+		v.named = append(v.named, c.Name)
+		return answer(200, api.Device{Name: c.Name})
 	}
 	return answer(404, api.NewProblem(api.CodeNotFound, ""))
 }
@@ -85,7 +98,10 @@ func TestSealing(t *testing.T) {
 		{"plain", "nothing", "auto full", "readable"},
 		{"plain", "nothing", "hashed", "hashed"},
 		{"plain", "nothing", "encrypted", "forg sync key init"},
-		{"plain", "another account's", "auto full", "readable"},
+		{"plain", "another account's", "auto", "sealed for another account"},
+		{"plain", "another account's", "full", "readable"},
+		{"plain", "another account's", "hashed", "hashed"},
+		{"plain", "another account's", "encrypted", "forg sync key init"},
 		{"plain", "keys", "auto encrypted", "if \"forg sync key init\" was cut short"},
 		{"plain", "keys", "full hashed", "the account is encrypted"},
 		{"plain", "waiting", "auto encrypted", "now the server says that it is not encrypted"},
@@ -210,5 +226,173 @@ func TestChangeMeanwhile(t *testing.T) {
 	}
 	if err := asks.Adopt(&v.state); err != nil || asks.Held() != 2 || asks.ID() != r.keys.ID() {
 		t.Errorf("the new device has %d keys: %v", asks.Held(), err)
+	}
+}
+
+// withKeys is one device, at a server of which only the keys matter.
+func withKeys(t *testing.T, v *vault, user, device uuid.UUID, k *seal.Keys) (*app, *account) {
+	t.Helper()
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }, now: time.Now, journal: filepath.Join(t.TempDir(), "journal.db")}
+	path, err := a.keysPath()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := seal.Load(path)
+	if err == nil && k != nil {
+		err = f.Put(k)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	way, err := client.New(client.Options{Server: "https://forg.example.org", Tokens: client.APIKey("x"), Transport: v})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, &account{Client: way, login: client.Login{UserID: user, DeviceID: device, DeviceName: "desk"}, device: func(context.Context) (uuid.UUID, error) { return device, nil }}
+}
+
+// TestVerifyCommand: a server that says that an account is not encrypted gets no command past a device that has reason to
+// know better.
+func TestVerifyCommand(t *testing.T) {
+	user, device := uuid.New(), uuid.New()
+	must := func(k *seal.Keys, err error) *seal.Keys {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	held := map[string]*seal.Keys{"nothing": nil, "keys": must(seal.Create(user, device, "desk")), "waiting": must(seal.Ask(user, device)),
+		"another device's": must(seal.Create(user, uuid.New(), "desk")), "another account's": must(seal.Create(uuid.New(), device, "desk"))}
+	for _, c := range []struct {
+		held, modes string
+		refused     bool
+	}{
+		{"nothing", "auto full hashed", false},
+		{"nothing", "encrypted", true},
+		{"keys", "auto full hashed encrypted", true},
+		{"waiting", "auto full hashed encrypted", true},
+		{"another device's", "auto full hashed encrypted", true},
+		{"another account's", "auto encrypted", true},
+		{"another account's", "full hashed", false},
+	} {
+		for mode := range strings.FieldsSeq(c.modes) {
+			a, acc := withKeys(t, &vault{}, user, device, held[c.held])
+			err := a.verifyCommand(t.Context(), acc, mode, &api.Command{DeviceID: device, Kind: api.CommandRollback, OperationID: uuid.Must(uuid.NewV7())})
+			if _, refused := errors.AsType[agent.Refusal](err); refused != c.refused || err != nil && !refused {
+				t.Errorf("a device with %s, sync.paths %s: %v; want a refusal: %t", c.held, mode, err, c.refused)
+			}
+		}
+	}
+}
+
+// TestInitRefused: a server that says that the account is not encrypted, and then refuses the keys that this device has, does
+// not make it forget them.
+func TestInitRefused(t *testing.T) {
+	user, device := uuid.New(), uuid.New()
+	k, err := seal.Create(user, device, "desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks, err := seal.Ask(user, device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, has := range map[string]*seal.Keys{"keys": k, "waiting": asks, "nothing": nil} {
+		a, acc := withKeys(t, &vault{refuses: true}, user, device, has)
+		r, err := a.keyring(t.Context(), acc, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.initKeys(t.Context(), acc, r); err == nil {
+			t.Fatalf("%s: the server has refused, and there is no error", what)
+		}
+		path, _ := a.keysPath()
+		f, err := seal.Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := f.Keys(user)
+		if has == nil && got != nil || has != nil && (got == nil || got.ID() != has.ID() || got.Code() != has.Code()) {
+			t.Errorf("%s: after the refusal the device has %v", what, got)
+		}
+	}
+}
+
+// TestRenameMember: of a device that has the keys the server is told no name, also if the others have not been told one yet.
+func TestRenameMember(t *testing.T) {
+	user, device := uuid.New(), uuid.New()
+	k, err := seal.Create(user, device, "desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks, err := seal.Ask(user, uuid.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := asks.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.DeviceID = asks.Device
+	if _, err := k.Approve(&api.KeyState{Devices: []api.KeyRequest{req}}, asks.Code()); err != nil {
+		t.Fatal(err)
+	}
+	u, err := k.Update(&api.KeyState{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []bool{false, true} {
+		v := &vault{state: api.KeyState{Version: 1, Keys: u.Keys, Bundle: u.Bundle}, devices: []api.Device{{ID: asks.Device, Name: "device 1"}, {ID: device, Name: "device 2"}}}
+		a, acc := withKeys(t, v, user, device, k)
+		acc.key = key
+		for word, name := range map[string]string{asks.Device.String(): "secret laptop", device.String(): "secret desk"} {
+			d, err := findDevice(t.Context(), acc, word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.rename(t.Context(), acc, d, name); err != nil {
+				t.Errorf("with an API key %t: %v", key, err)
+			}
+		}
+		if len(v.named) > 0 || v.changes != 2 {
+			t.Errorf("with an API key %t the server was told %q, and the devices %d times", key, v.named, v.changes)
+		}
+	}
+}
+
+// TestRecoverOlder: a server that shows the account as it was before its key was changed is not believed by a device that has
+// the new one, whatever recovery key is typed.
+func TestRecoverOlder(t *testing.T) {
+	user, device := uuid.New(), uuid.New()
+	k, err := seal.Create(user, device, "desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := k.Update(&api.KeyState{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	older, recovery := api.KeyState{Version: 1, Keys: u.Keys, Bundle: u.Bundle}, k.Recovery()
+	if err := k.Rotate(func(uuid.UUID) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	for _, has := range []*seal.Keys{k, nil} {
+		a, acc := withKeys(t, &vault{state: older}, user, device, has)
+		r, err := a.keyring(t.Context(), acc, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = a.recoverKeys(t.Context(), acc, r, recovery)
+		if want := has != nil; errors.Is(err, seal.ErrOlder) != want || err != nil && !want {
+			t.Errorf("a device that has keys: %t: %v", has != nil, err)
+		}
+		f, err := a.keysFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has != nil && f.Keys(user).ID() != k.ID() {
+			t.Errorf("the device seals with key %s, not with %s", f.Keys(user).ID(), k.ID())
+		}
 	}
 }

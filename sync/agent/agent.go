@@ -326,9 +326,11 @@ func cut(s string) string {
 	return s
 }
 
-// refuse answers that the device does not do it. One that has begun can only fail.
+// refuse answers that the device does not do it. One that has begun can only fail. Of the error only the Refusal is told: what
+// it is wrapped in may name files.
 func (a *agent) refuse(ctx context.Context, c *api.Command, why error) {
-	answer := Answer{State: api.CommandRefused, Result: api.CommandResult{Error: why.Error()}}
+	r, _ := errors.AsType[Refusal](why)
+	answer := Answer{State: api.CommandRefused, Result: api.CommandResult{Error: r.Error()}}
 	if c.State == api.CommandRunning {
 		answer.State = api.CommandFailed
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -285,6 +286,7 @@ func TestRefuses(t *testing.T) {
 		"no target":       {command: func(c *api.Command) { c.RollbackOf = uuid.Nil }},
 		"no mac":          {opt: func(o *Options) { o.Verify = func(context.Context, *api.Command) error { return Refusal("no mac") } }},
 		"the device":      {device: Refusal("no such folder")},
+		"and its reasons": {device: fmt.Errorf("look into /home/ana/private: %w", Refusal("no such folder"))},
 		"it had begun":    {command: func(c *api.Command) { c.State = api.CommandRunning; c.LeaseUntil = new(time.Time) }, device: Refusal("no such folder"), want: api.CommandFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -304,6 +306,9 @@ func TestRefuses(t *testing.T) {
 				}
 				if state, _ := s.state(c); state != test.want || c.Result == nil || c.Result.Error == "" {
 					t.Errorf("it is %s, %v", state, c.Result)
+				}
+				if c.Result != nil && strings.Contains(c.Result.Error, "/home/ana") {
+					t.Errorf("the server is told %q", c.Result.Error)
 				}
 				if len(d.began) > 0 {
 					t.Error("it has begun")

@@ -422,7 +422,7 @@ func (r *Replica) pending(ctx context.Context, j *journal.Journal, o *outbox, l 
 		if err := json.Unmarshal(text, &entries); err != nil {
 			return nil, fmt.Errorf("read the push that waits: %w", err)
 		}
-		if len(entries) > 0 && entries[0].Seq == o.head.AckedSeq+1 {
+		if len(entries) > 0 && entries[0].Seq == o.head.AckedSeq+1 && !r.tooReadable(o, entries) {
 			return entries, nil
 		}
 	} else if !errors.Is(err, sql.ErrNoRows) {
@@ -448,6 +448,19 @@ func (r *Replica) pending(ctx context.Context, j *journal.Journal, o *outbox, l 
 		return err
 	})
 	return req.Entries, err
+}
+
+// tooReadable reports whether entries that wait were made readable, before this device knew that it has to seal: whether they
+// were sent is not known, and they must not be from now on. If the server has some of them, the push that follows is a fork
+// that is none, see Push.
+func (r *Replica) tooReadable(o *outbox, entries []api.Entry) bool {
+	i := slices.IndexFunc(entries, func(e api.Entry) bool { return e.SealedBy() == "" })
+	if i < 0 || r.opt.Seal == nil {
+		return false
+	}
+	// Some ways to make an entry unreadable leave it in the form of a readable one.
+	e, err := r.opt.Seal.Seal(o.device, o.epoch, entries[i])
+	return err == nil && e.SealedBy() != ""
 }
 
 // acked writes down that the first n of the entries are at the server.

@@ -146,6 +146,42 @@ func TestSealed(t *testing.T) {
 	}
 }
 
+// TestNothingReadableWaits: what a device made readable, before it had keys, does not leave it readable afterwards, to a server
+// that would take it; if the server has it already, its log goes on.
+func TestNothingReadableWaits(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		s := &memory{}
+		desk := newAlone(t, s)
+		desk.organize(t, "/before", "/before/b", names(3)...)
+		desk.mustPush()
+		before := len(s.entries)
+		desk.organize(t, "/secret", "/secret/b", names(3)...)
+		if s.lose = lost; !lost {
+			s.refuse = api.NewProblem(api.CodeUnavailable, "")
+		}
+		if _, err := desk.push(); err == nil {
+			t.Fatal("it got through")
+		}
+		if s.lose, s.refuse = false, nil; lost {
+			before = len(s.entries)
+		}
+		keys, err := seal.Create(uuid.New(), desk.id, "desk")
+		if err != nil {
+			t.Fatal(err)
+		}
+		desk.opt.Seal = keyed{keys}
+		desk.organize(t, "/more", "/more/b", names(3)...)
+		if out := desk.mustPush(); out.NewEpoch != "" || len(s.entries) == before {
+			t.Errorf("lost %t: %+v, %d entries", lost, out, len(s.entries)-before)
+		}
+		for _, e := range s.entries[before:] {
+			if raw, err := e.Raw(1 << 20); err != nil || e.SealedBy() == "" {
+				t.Errorf("lost %t: entry %d is readable: %v %q", lost, e.Seq, err, raw)
+			}
+		}
+	}
+}
+
 // cut is a way to a server on which nothing gets through.
 type cut struct {
 	*client.Client

@@ -70,6 +70,11 @@ func (f *File) Keys(account uuid.UUID) *Keys {
 	return nil
 }
 
+// Others reports whether there are keys of any other account (of any at all: uuid.Nil), or some are waited for.
+func (f *File) Others(account uuid.UUID) bool {
+	return slices.ContainsFunc(f.accounts, func(k *Keys) bool { return k.Account != account })
+}
+
 // Put keeps keys in place of those of the same account, durably.
 func (f *File) Put(k *Keys) error {
 	all := slices.DeleteFunc(slices.Clone(f.accounts), func(o *Keys) bool { return o.Account == k.Account })
