@@ -76,9 +76,10 @@ type Progress struct {
 
 // Replica is an open file. One that was opened for writing holds its lock until Close.
 type Replica struct {
-	db   *sql.DB
-	opt  Options
-	lock *os.File
+	db      *sql.DB
+	opt     Options
+	lock    *os.File
+	damaged bool // it showed after the file was opened
 }
 
 const (
@@ -286,10 +287,21 @@ func OpenReadOnly(ctx context.Context, path string) (*Replica, error) {
 	return r, nil
 }
 
-// Close closes the file and gives its lock back.
+// examine looks at an error for damage of the file.
+func (r *Replica) examine(err error) {
+	switch code(err) {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		r.damaged = true
+	}
+}
+
+// Close closes the file and gives its lock back. A damaged file is removed, so that the next sync learns everything again.
 func (r *Replica) Close() error {
 	err := r.db.Close()
 	if r.lock != nil {
+		if r.damaged {
+			err = errors.Join(err, remove(r.opt.Path))
+		}
 		err = errors.Join(err, r.lock.Close())
 	}
 	return err
@@ -362,4 +374,6 @@ const (
 	factLimits  = "limits"
 	factAsked   = "asked_at" // when the limits were asked for
 	factTrouble = "trouble"  // JSON: what is wrong with the logs of others
+	factForm    = "form"     // in which bodies leave the device: what pending holds
+	factDevice  = "device"   // as which was pulled
 )
