@@ -208,6 +208,15 @@ func (j *Journal) events(ctx context.Context, epoch uuid.UUID, after int64) (pag
 	return page, rows.Err()
 }
 
+// RecalledOfOthers is how many operations the current epoch says are to be erased that were recorded as another device: nobody
+// takes this one's word on them.
+func (j *Journal) RecalledOfOthers(ctx context.Context) (n int, err error) {
+	err = j.db.QueryRowContext(ctx, `WITH current AS (SELECT n, device FROM epochs ORDER BY n DESC LIMIT 1)
+		SELECT count(DISTINCT r.op) FROM current, events r JOIN events e ON e.op = r.op JOIN epochs x ON x.n = e.epoch
+		WHERE r.epoch = current.n AND r.kind = ? AND e.kind = ? AND x.device <> current.device`, evRecalled, evStarted).Scan(&n)
+	return n, j.explain(err)
+}
+
 // RecalledOperations are those that others are to erase, with the undo and redo of them.
 func (j *Journal) RecalledOperations(ctx context.Context) (map[uuid.UUID]bool, error) {
 	rows, err := j.db.QueryContext(ctx, `WITH recalled AS (SELECT op FROM events WHERE kind = ?)

@@ -702,3 +702,21 @@ func TestProxy(t *testing.T) {
 		t.Errorf("the proxy was asked otherwise: %s\n%s", diff, out)
 	}
 }
+
+// TestInTheClear: what goes to this machine in the clear goes to no proxy, and to no other machine that its name resolves to.
+func TestInTheClear(t *testing.T) {
+	for server, want := range map[string]bool{"http://forg.localhost:8480": true, "http://127.0.0.1:8480": true, "https://forg.example.org": false} {
+		c, err := New(Options{Server: server})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if alone := c.http.Transport.(*http.Transport).Proxy == nil; alone != want {
+			t.Errorf("%s goes past the proxy: %v", server, alone)
+		}
+	}
+	for address, want := range map[string]bool{"127.0.0.1:80": true, "[::1]:80": true, "192.0.2.1:80": false, "[2001:db8::1]:80": false} {
+		if err := onlyHere("tcp", address, nil); (err == nil) != want || err != nil && !errors.Is(err, ErrInsecure) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
