@@ -269,7 +269,18 @@ func OpenReadOnly(ctx context.Context, path string) (*Replica, error) {
 	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
 		return nil, fmt.Errorf("open %s: %w", path, fs.ErrNotExist)
 	}
-	db, err := sql.Open("sqlite", dsn(path, "mode=ro&_pragma=busy_timeout(2000)&_pragma=query_only(1)"))
+	r, err := openRead(ctx, path, "")
+	if c := code(err); c == sqlite3.SQLITE_READONLY || c == sqlite3.SQLITE_CANTOPEN {
+		// In a folder that cannot be written SQLite cannot make the index of a WAL; with nothing in the WAL the file alone is all.
+		if st, serr := os.Stat(path + "-wal"); serr != nil || st.Size() == 0 {
+			r, err = openRead(ctx, path, "&immutable=1")
+		}
+	}
+	return r, err
+}
+
+func openRead(ctx context.Context, path, how string) (*Replica, error) {
+	db, err := sql.Open("sqlite", dsn(path, "mode=ro&_pragma=busy_timeout(2000)&_pragma=query_only(1)"+how))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
