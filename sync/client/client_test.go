@@ -720,3 +720,25 @@ func TestInTheClear(t *testing.T) {
 		}
 	}
 }
+
+// TestListWithoutEnd: a list that goes on and on does not fill the memory.
+func TestListWithoutEnd(t *testing.T) {
+	asked := 0
+	page := fmt.Sprintf(`{"items":[{"name":%q}],"next_cursor":"more"}`, strings.Repeat("x", 10<<20))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked > 20 {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, page)
+	}))
+	defer s.Close()
+	c, err := New(Options{Server: s.URL, Tokens: APIKey("k")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Devices(t.Context()); err == nil || asked > 8 {
+		t.Errorf("after %d pages: %v", asked, err)
+	}
+}
