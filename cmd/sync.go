@@ -137,8 +137,8 @@ func (a *app) syncJournal(ctx context.Context) (*journal.Journal, error) {
 }
 
 // newEpoch begins a new epoch in the journal, as soon as no other forg is at work on it.
-func (a *app) newEpoch(wait time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
+func (a *app) newEpoch(wait time.Duration) func(context.Context, int64) error {
+	return func(ctx context.Context, sent int64) error {
 		path, err := a.journalPath()
 		if err != nil {
 			return err
@@ -147,7 +147,7 @@ func (a *app) newEpoch(wait time.Duration) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(j.NewEpoch(ctx), j.Close())
+		return errors.Join(j.NewEpoch(ctx, sent), j.Close())
 	}
 }
 

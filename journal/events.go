@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,27 +56,28 @@ func (j *Journal) Moved(ctx context.Context) (bool, error) {
 }
 
 // NewEpoch begins a new epoch of the same device: another has written numbers of the current one (a clone, or this journal
-// before a backup of it was restored), and two histories must not share one log. What is to be erased elsewhere is said once
-// more: nobody may ever have been told, or be told from now on, what the old epoch says. The journal is open for writing.
-func (j *Journal) NewEpoch(ctx context.Context) error {
+// before a backup of it was restored), and two histories must not share one log. What the old epoch
+// says is to be erased elsewhere, after event number sent, is said once more: nobody will be told what the old epoch says. The
+// journal is open for writing.
+func (j *Journal) NewEpoch(ctx context.Context, sent int64) error {
 	var device []byte
 	if err := j.db.QueryRowContext(ctx, "SELECT device FROM epochs ORDER BY n DESC LIMIT 1").Scan(&device); err != nil {
 		return j.explain(err)
 	}
-	return j.newEpoch(ctx, device, true)
+	return j.newEpoch(ctx, device, sent)
 }
 
 // NewDevice begins an epoch of a new device: nobody is to know the journal by its old name any more. The journal is open for
 // writing.
 func (j *Journal) NewDevice(ctx context.Context) error {
 	d := uuid.New()
-	return j.newEpoch(ctx, d[:], false) // it has told nobody anything that could be erased
+	return j.newEpoch(ctx, d[:], math.MaxInt64) // it has told nobody anything that could be erased
 }
 
-func (j *Journal) newEpoch(ctx context.Context, device []byte, erase bool) error {
+func (j *Journal) newEpoch(ctx context.Context, device []byte, sent int64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.beginEpoch(ctx, device, machineHash(), erase); err != nil {
+	if err := j.beginEpoch(ctx, device, machineHash(), sent); err != nil {
 		return j.explain(err)
 	}
 	// Whoever copies the file without its WAL, while somebody reads it, is not to copy the epoch before.

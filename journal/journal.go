@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -286,7 +287,7 @@ func (j *Journal) enterEpoch(ctx context.Context) error {
 		return err
 	}
 	d := uuid.New()
-	return j.beginEpoch(ctx, d[:], machine, false)
+	return j.beginEpoch(ctx, d[:], machine, math.MaxInt64)
 }
 
 // moved reports whether a journal that one machine has written lies on another one now. Machines without an id are the same.
@@ -294,8 +295,8 @@ func moved(was, machine []byte) bool {
 	return len(was) > 0 && len(machine) > 0 && string(was) != string(machine)
 }
 
-// beginEpoch begins an epoch, with erase by repeating the words of the epoch before on what is to be erased.
-func (j *Journal) beginEpoch(ctx context.Context, device, machine []byte, erase bool) error {
+// beginEpoch begins an epoch, by repeating what the epoch before says is to be erased after event number sent.
+func (j *Journal) beginEpoch(ctx context.Context, device, machine []byte, sent int64) error {
 	e := uuid.New()
 	a := &appender{j: j, chain: genesis(device, e[:])}
 	err := j.tx(ctx, func(tx *sql.Tx) error {
@@ -304,11 +305,11 @@ func (j *Journal) beginEpoch(ctx context.Context, device, machine []byte, erase 
 		if err != nil {
 			return err
 		}
-		if a.epoch, err = res.LastInsertId(); err != nil || !erase {
+		if a.epoch, err = res.LastInsertId(); err != nil || sent == math.MaxInt64 {
 			return err
 		}
 		a.tx = tx
-		return a.eraseAgain(ctx, j.epoch)
+		return a.eraseAgain(ctx, j.epoch, sent)
 	})
 	if err != nil {
 		return err
@@ -317,9 +318,10 @@ func (j *Journal) beginEpoch(ctx context.Context, device, machine []byte, erase 
 	return nil
 }
 
-// eraseAgain says once more of which operations an epoch has said that others are to erase them.
-func (a *appender) eraseAgain(ctx context.Context, epoch int64) error {
-	rows, err := a.tx.QueryContext(ctx, "SELECT op, kind FROM events WHERE epoch = ? AND kind IN (?, ?) GROUP BY op, kind ORDER BY min(n)", epoch, evPruned, evRecalled)
+// eraseAgain says once more of which operations an epoch has said, after event number sent, that others are to erase them.
+func (a *appender) eraseAgain(ctx context.Context, epoch, sent int64) error {
+	rows, err := a.tx.QueryContext(ctx, "SELECT op, kind FROM events WHERE epoch = ? AND seq > ? AND kind IN (?, ?) GROUP BY op, kind ORDER BY min(n)",
+		epoch, sent, evPruned, evRecalled)
 	if err != nil {
 		return err
 	}

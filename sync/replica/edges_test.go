@@ -292,3 +292,23 @@ func TestNothingOfItStays(t *testing.T) {
 		left(t, a, "eyJ") // JSON in base64, as bodies of entries that wait begin
 	})
 }
+
+// TestIdleCopy: a copy that has nothing to say takes the log from nobody, though it says once more what is to be erased: only
+// what it never said.
+func TestIdleCopy(t *testing.T) {
+	h := host(t)
+	desk := h.computer(t, t.TempDir(), h.account(t), "desk")
+	desk.organize(t, "/a", "/a/b", names(3)...)
+	desk.recall(t)
+	desk.mustPush(t)
+	idle := *desk
+	idle.dir = t.TempDir()
+	desk.copyTo(t, idle.dir, "journal.db", "sync.db")
+	for i := range 4 {
+		desk.organize(t, fmt.Sprint("/more ", i), "/b", "x")
+		if out := desk.mustPush(t); out.NewEpoch != "" || out.Entries == 0 {
+			t.Errorf("round %d: %+v", i, out)
+		}
+		idle.mustPush(t)
+	}
+}

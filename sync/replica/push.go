@@ -147,7 +147,11 @@ func (r *Replica) begin(ctx context.Context, j *journal.Journal, reason Reason, 
 	if r.opt.NewEpoch == nil {
 		return r.stop(ctx, api.CodeFork, "another copy of this journal has been synced as this device (%s)", reason)
 	}
-	if err := r.opt.NewEpoch(ctx); err != nil {
+	sent := out.Acked
+	if reason == ReasonRestored {
+		sent = 0 // of another history that had the same numbers
+	}
+	if err := r.opt.NewEpoch(ctx, sent); err != nil {
 		return fmt.Errorf("begin a new epoch: %w", err)
 	}
 	if out.NewEpoch == "" {

@@ -57,8 +57,9 @@ type Options struct {
 	Account string // names server and user: what is known of another account is dropped
 	Seal    Sealer // nil: bodies travel readable
 	Version string // of this program: a new one tries again where an older one had to stop
-	// NewEpoch begins a new epoch in the journal. It may answer journal.ErrLocked.
-	NewEpoch func(ctx context.Context) error
+	// NewEpoch begins a new epoch in the journal; events up to sent of the one before are at the server. It may answer
+	// journal.ErrLocked.
+	NewEpoch func(ctx context.Context, sent int64) error
 	// Patience is how long failures that may pass are borne in all; 0 reports the first.
 	Patience time.Duration
 	Note     func(Progress) // is told how far it is, from the goroutine that asked
