@@ -86,7 +86,8 @@ func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device
 			continue
 		}
 		if begun {
-			return out, r.stop(ctx, api.CodeFork, "another copy of this journal syncs as the same device at this very moment; make it another device with \"forg login --new-device\" there, or stop it, then run \"forg sync\"")
+			return out, r.stop(ctx, api.CodeFork, "another copy of this journal syncs as the same device at this very moment; "+
+				"make it another device with \"forg login --new-device\" there, or stop it, then run \"forg sync\"")
 		}
 		begun = true
 		if err := r.begin(ctx, j, first, &out); err != nil {
