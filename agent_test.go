@@ -447,6 +447,57 @@ func TestAgentKilled(t *testing.T) {
 	}
 }
 
+// TestAgentStopped: an agent that is asked to end, and one that is asked to stop what it does, say how far they came, and what
+// they say is true.
+func TestAgentStopped(t *testing.T) {
+	t.Parallel()
+	h := newHousehold(t)
+	const files = 20_000
+	dir := h.folder("downloads", files)
+	before := h.look(dir)
+	h.forg("organize", "--min-age", "0s", dir)
+	allow := []string{"--allow", "rollback", "--folders", "downloads=" + dir}
+	h.startAgent(allow...)
+	op := h.synced(1)
+	for round, stop := range []func(api.Operation){
+		func(api.Operation) {
+			h.agent.Process.Signal(syscall.SIGTERM)
+			h.agent.Wait()
+			if code := h.agent.ProcessState.ExitCode(); code != 143 {
+				t.Errorf("after SIGTERM it ends with %d", code)
+			}
+			h.startAgent(allow...)
+		},
+		func(o api.Operation) { h.ask("POST", "/api/v1/operations/"+o.ID.String()+"/cancel", h.page, nil) }, // or it has ended before
+	} {
+		was := h.back(dir)
+		if was == files {
+			break // a machine that is quicker than who stops it
+		}
+		undo := h.rollback(op.ID, nil)
+		h.until("files come back", func() bool { return h.back(dir) > was })
+		stop(undo)
+		o := h.ended(undo.ID)
+		if came := int64(h.back(dir) - was); o.FilesProcessed != came {
+			t.Errorf("round %d: %d files came back, it says %d: %s %s", round, came, o.FilesProcessed, o.Status, o.Error)
+		}
+		t.Logf("round %d: %d of %d files, %s: %s", round, o.FilesProcessed, files, o.Status, o.Error)
+	}
+	if h.back(dir) < files {
+		var rest api.Operation
+		h.until("the server lets it be asked for again", func() bool {
+			status, body, err := h.ask("POST", "/api/v1/operations/"+op.ID.String()+"/rollback", h.page, nil)
+			return err == nil && status == 202 && json.Unmarshal(body, &rest) == nil
+		})
+		if o := h.ended(rest.ID); o.Status != api.OpCompleted {
+			t.Errorf("the rest is %s: %s", o.Status, o.Error)
+		}
+	}
+	if diff := cmp.Diff(before, h.look(dir)); diff != "" {
+		t.Errorf("the files are not back as they were: %s", diff)
+	}
+}
+
 // TestAgentServerAway: the server goes away while the laptop is at work. The work is done all the same, and known as soon
 // as the server is back.
 func TestAgentServerAway(t *testing.T) {

@@ -148,16 +148,15 @@ func (s *fakeServer) state(c *api.Command) (api.CommandState, []api.CommandState
 
 // fakeDevice is what survives of a device when its agent is killed: its journal.
 type fakeDevice struct {
-	mu       sync.Mutex
-	done     map[uuid.UUID]Answer // by operation
-	running  map[uuid.UUID]bool   // begun, and not ended
-	began    map[uuid.UUID]int
-	takes    time.Duration
-	busy     int // times that another forg is at work
-	refuses  error
-	stopped  bool // the last one came to its end before its time
-	fails    error
-	progress int
+	mu      sync.Mutex
+	done    map[uuid.UUID]Answer // by operation
+	running map[uuid.UUID]bool   // begun, and not ended
+	began   map[uuid.UUID]int
+	takes   time.Duration
+	busy    int // times that another forg is at work
+	refuses error
+	stopped bool // the last one came to its end before its time
+	fails   error
 }
 
 func newFakeDevice() *fakeDevice {

@@ -42,14 +42,12 @@ func (p *PullReader) Next() (*PullEntry, error) {
 		if len(line) == 0 { // keeps the connection alive
 			continue
 		}
-		var l struct {
-			PullEntry
-			Next  *int64 `json:"next"`
-			Head  int64  `json:"head"`
-			Reset bool   `json:"reset"`
-		}
-		if err := unmarshal(line, &l); err != nil {
-			return nil, fmt.Errorf("read pulled entry after %d: %w", p.last, err)
+		var l pullLine
+		if !l.scan(line) {
+			l = pullLine{}
+			if err := unmarshal(line, &l); err != nil {
+				return nil, fmt.Errorf("read pulled entry after %d: %w", p.last, err)
+			}
 		}
 		if l.Next != nil {
 			p.end = &PullEnd{Next: *l.Next, Head: l.Head, Reset: l.Reset}
@@ -72,6 +70,132 @@ func (p *PullReader) Next() (*PullEntry, error) {
 		return &e, nil
 	}
 	return nil, io.EOF
+}
+
+// pullLine is a line of the answer: an entry, or the end.
+type pullLine struct {
+	PullEntry
+	Next  *int64 `json:"next"`
+	Head  int64  `json:"head"`
+	Reset bool   `json:"reset"`
+}
+
+// scan reads the line of an entry as our servers write it: one flat object of the fields that are known, numbers without sign,
+// strings without escapes. It reports false for everything else, which is then read as any JSON: that takes four times as long, and
+// a device that sets itself up anew reads hundreds of thousands of lines.
+func (l *pullLine) scan(b []byte) bool {
+	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
+		return false
+	}
+	b = b[1 : len(b)-1]
+	for first := true; len(b) > 0; first = false {
+		if !first {
+			if b[0] != ',' {
+				return false
+			}
+			b = b[1:]
+		}
+		key, rest, ok := scanString(b)
+		if !ok || len(rest) < 2 || rest[0] != ':' {
+			return false
+		}
+		rest = rest[1:]
+		var text []byte
+		var number int64
+		if rest[0] == '"' {
+			text, b, ok = scanString(rest)
+		} else {
+			number, b, ok = scanNumber(rest)
+		}
+		if !ok || (rest[0] == '"') != isPullText(string(key)) {
+			return false
+		}
+		var err error
+		switch string(key) {
+		case "server_seq":
+			l.ServerSeq = number
+		case "seq":
+			l.Seq = number
+		case "schema":
+			l.Schema = int(number)
+		case "ts_client":
+			l.TSClient = number
+		case "device_id":
+			err = scanID(&l.DeviceID, text)
+		case "epoch":
+			err = scanID(&l.Epoch, text)
+		case "id":
+			err = scanID(&l.ID, text)
+		case "op_id":
+			err = scanID(&l.OpID, text)
+		case "received_at":
+			err = l.ReceivedAt.UnmarshalText(text)
+		case "kind":
+			l.Kind = string(text)
+		case "key_id":
+			l.KeyID = string(text)
+		case "codec":
+			l.Codec = string(text)
+		case "sha256":
+			err = l.SHA256.UnmarshalText(text)
+		case "body":
+			l.Body, err = base64.StdEncoding.AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(text))), text)
+		default:
+			return false
+		}
+		if err != nil {
+			return false // whoever reads it as JSON says what is wrong
+		}
+	}
+	return l.ServerSeq > 0
+}
+
+// isPullText tells the fields that are strings.
+func isPullText(key string) bool {
+	switch key {
+	case "server_seq", "seq", "schema", "ts_client":
+		return false
+	}
+	return true
+}
+
+// scanID reads a UUID in the form that is sent.
+func scanID(id *uuid.UUID, text []byte) (err error) {
+	if len(text) != 36 {
+		return errors.New("no UUID of 36 characters")
+	}
+	*id, err = uuid.ParseBytes(text)
+	return err
+}
+
+// scanString takes a string of printable ASCII without escapes off the front.
+func scanString(b []byte) (text, rest []byte, ok bool) {
+	if len(b) == 0 || b[0] != '"' {
+		return nil, nil, false
+	}
+	n := bytes.IndexByte(b[1:], '"') + 1
+	if n == 0 {
+		return nil, nil, false
+	}
+	for _, c := range b[1:n] {
+		if c < ' ' || c > '~' || c == '\\' {
+			return nil, nil, false
+		}
+	}
+	return b[1:n], b[n+1:], true
+}
+
+// scanNumber takes a whole number of at most 18 digits off the front.
+func scanNumber(b []byte) (v int64, rest []byte, ok bool) {
+	n := 0
+	for n < len(b) && n < 19 && b[n] >= '0' && b[n] <= '9' {
+		v = 10*v + int64(b[n]-'0')
+		n++
+	}
+	if n == 0 || n == 19 || b[0] == '0' && n > 1 || n < len(b) && b[n] != ',' {
+		return 0, nil, false
+	}
+	return v, b[n:], true
 }
 
 // End is the last line; ok is false before Next has met it.

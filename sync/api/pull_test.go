@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -136,4 +137,55 @@ func FuzzCursor(f *testing.F) {
 			t.Fatal("two forms of one cursor")
 		}
 	})
+}
+
+// TestScan: what the quick reader of a line takes it reads as encoding/json does, and it takes what our servers write.
+func TestScan(t *testing.T) {
+	lines, want := pulled(t)
+	var all [][]byte
+	for line := range bytes.Lines(lines) {
+		if line = bytes.TrimSpace(line); bytes.HasPrefix(line, []byte(`{"server_seq"`)) {
+			all = append(all, line)
+		}
+	}
+	if len(all) != len(want) {
+		t.Fatalf("%d lines of %d", len(all), len(want))
+	}
+	for i, line := range all {
+		if l := new(pullLine); !l.scan(line) || !cmp.Equal(l.PullEntry, want[i]) {
+			t.Errorf("not taken: %s", line)
+		}
+	}
+	taken := 0
+	rapid.Check(t, func(t *rapid.T) {
+		line := bytes.Clone(rapid.SampledFrom(all).Draw(t, "line"))
+		for range rapid.IntRange(0, 3).Draw(t, "changes") {
+			at := rapid.IntRange(0, len(line)-1).Draw(t, "at")
+			switch piece := rapid.SampledFrom([]string{"", ",", `"`, "{", "}", "0", "-", ".", "e", `\u0041`, "\xff", " ", "null", `,"seq":7`, `"id"`, "A", "\x00", "=", "]"}).Draw(t, "piece"); rapid.IntRange(0, 2).Draw(t, "how") {
+			case 0:
+				line = slices.Insert(line, at, []byte(piece)...)
+			case 1:
+				line = slices.Delete(line, at, at+1)
+			default:
+				line = slices.Replace(line, at, at+1, []byte(piece)...)
+			}
+			if len(line) == 0 {
+				return
+			}
+		}
+		quick, slow := new(pullLine), new(pullLine)
+		if !quick.scan(line) {
+			return
+		}
+		taken++
+		if err := unmarshal(line, slow); err != nil {
+			t.Fatalf("%q is taken, and is no JSON: %v", line, err)
+		}
+		if diff := cmp.Diff(slow.PullEntry, quick.PullEntry); diff != "" || slow.Next != nil {
+			t.Fatalf("%q is read otherwise: %s", line, diff)
+		}
+	})
+	if taken == 0 {
+		t.Error("nothing was taken")
+	}
 }

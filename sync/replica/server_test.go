@@ -3,6 +3,7 @@ package replica_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -480,5 +481,41 @@ func TestSameAgain(t *testing.T) {
 	}
 	if diff := cmp.Diff(first, s.entries[:len(first)]); len(first) != 3 || diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestOlderMemory: a sync.db that is older than both the journal and the server takes its own events, sealed in another way, for
+// nobody else's; so does one that is lost.
+func TestOlderMemory(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		s := &memory{}
+		a := newAlone(t, s)
+		a.opt.Seal = blurred{}
+		a.organize(t, "/a", "/a/b", "x")
+		a.mustPush()
+		backup := filepath.Join(t.TempDir(), "backup")
+		a.copyTo(t, backup, "sync.db")
+		a.organize(t, "/a", "/a/b", "y")
+		a.mustPush()
+		a.organize(t, "/a", "/a/b", "z")
+		if err := os.Remove(a.opt.Path); err != nil {
+			t.Fatal(err)
+		}
+		if !lost {
+			(&computer{dir: backup}).copyTo(t, a.dir, "sync.db")
+		}
+		out := a.mustPush()
+		if out.NewEpoch != "" || out.Acked != 9 || out.Entries != 3 || len(s.entries) != 9 {
+			t.Errorf("lost: %v: %+v, the server has %d entries", lost, out, len(s.entries))
+		}
+		// Somebody else's events under these numbers are somebody else's.
+		other := newAlone(t, s)
+		other.id = a.id
+		for range 4 {
+			other.organize(t, "/a", "/a/b", "w")
+		}
+		if out := other.mustPush(); out.NewEpoch != "" || out.Acked != 12 {
+			t.Errorf("another journal of the device: %+v", out)
+		}
 	}
 }

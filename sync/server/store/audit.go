@@ -59,7 +59,7 @@ func (s *Store) Audit(ctx context.Context, e AuditEvent) error {
 				return err
 			}
 		}
-		return s.audit(ctx, t, e)
+		return s.audit(ctx, t, e, nil)
 	})
 	if err != nil {
 		return fmt.Errorf("write the audit log: %w", err)
@@ -67,14 +67,23 @@ func (s *Store) Audit(ctx context.Context, e AuditEvent) error {
 	return nil
 }
 
-// audit appends an event within a transaction, which holds on to the user's row already: whoever takes both that and the
-// trail takes them in this order.
-func (s *Store) audit(ctx context.Context, t tx, e AuditEvent) error {
+// audit carries out what is to be done before, and appends an event, within a transaction. By then that holds on to the user's
+// row: whoever takes both that and the trail takes them in this order.
+func (s *Store) audit(ctx context.Context, t tx, e AuditEvent, before []statement) error {
 	user, _ := trail(e.UserID)
 	e.Actor, e.Action, e.Target, e.Address, e.Request = text(e.Actor), text(e.Action), text(e.Target), text(e.Address), text(e.Request)
 	var chain [32]byte
 	head := func() error {
-		return one(ctx, t, "select n, chain from audit_heads where user_id = $1"+t.dialect().forUpdate, []any{user}, &e.N, &chain)
+		found := false
+		err := t.queryAfter(ctx, before, "select n, chain from audit_heads where user_id = $1"+t.dialect().forUpdate, []any{user}, func(r rows) error {
+			found = true
+			return r.scan(&e.N, &chain)
+		})
+		if err == nil && !found {
+			err = ErrNotFound
+		}
+		before = nil
+		return err
 	}
 	err := head()
 	if errors.Is(err, ErrNotFound) { // the first event of the trail

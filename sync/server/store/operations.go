@@ -223,11 +223,11 @@ func (s *Store) create(ctx context.Context, user uuid.UUID, n *NewOperation, of 
 				RollbackOf: of, Params: n.Params, MAC: n.MAC, State: api.CommandQueued, CreatedBy: n.CreatedBy, CreatedAt: now,
 				ExpiresAt: now.Add(cmp.Or(n.Expires, 7*day))}))
 		}
-		if err := t.execAll(ctx, add...); err != nil || n.Audit.Action == "" {
-			return err
+		if n.Audit.Action == "" {
+			return t.execAll(ctx, add...)
 		}
 		n.Audit.UserID = user
-		return s.audit(ctx, t, n.Audit)
+		return s.audit(ctx, t, n.Audit, add)
 	})
 	switch {
 	case taken(err, "operations"):

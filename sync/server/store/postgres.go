@@ -195,6 +195,26 @@ func (t pgTx) execAll(ctx context.Context, all ...statement) error {
 	return t.t.SendBatch(ctx, b).Close()
 }
 
+func (t pgTx) queryAfter(ctx context.Context, all []statement, query string, args []any, each func(rows) error) error {
+	b := &pgx.Batch{}
+	for _, x := range all {
+		b.Queue(x.query, pgArgs(x.args)...)
+	}
+	b.Queue(query, pgArgs(args)...)
+	results := t.t.SendBatch(ctx, b)
+	defer results.Close()
+	for range all {
+		if _, err := results.Exec(); err != nil {
+			return err
+		}
+	}
+	r, err := results.Query()
+	if err != nil {
+		return err
+	}
+	return eachRow(r, each)
+}
+
 // insertLog adds the entries in one statement: one round trip and one plan for a whole push.
 func (t pgTx) insertLog(ctx context.Context, user uuid.UUID, after int64, req *api.PushRequest, entries []api.Entry, at time.Time) error {
 	n := len(entries)

@@ -313,6 +313,13 @@ func (t *liteTx) execAll(ctx context.Context, all ...statement) error {
 	return nil
 }
 
+func (t *liteTx) queryAfter(ctx context.Context, all []statement, query string, args []any, each func(rows) error) error {
+	if err := t.execAll(ctx, all...); err != nil {
+		return err
+	}
+	return t.query(ctx, query, args, each)
+}
+
 func (t *liteTx) insertLog(ctx context.Context, user uuid.UUID, after int64, req *api.PushRequest, entries []api.Entry, at time.Time) error {
 	for i := range entries {
 		e := &entries[i]

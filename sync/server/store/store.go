@@ -136,6 +136,9 @@ type tx interface {
 	query(ctx context.Context, query string, args []any, each func(rows) error) error
 	// execAll is exec of one after another, in one round trip where there are any.
 	execAll(ctx context.Context, all ...statement) error
+	// queryAfter is execAll and then query, in one round trip where there are any: locks that the first took are not held for
+	// a second one.
+	queryAfter(ctx context.Context, all []statement, query string, args []any, each func(rows) error) error
 	// insertLog adds entries of req to the log, numbered from after+1.
 	insertLog(ctx context.Context, user uuid.UUID, after int64, req *api.PushRequest, entries []api.Entry, at time.Time) error
 	enqueue(ctx context.Context, job *Job) error
