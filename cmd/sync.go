@@ -137,8 +137,8 @@ func (a *app) syncJournal(ctx context.Context) (*journal.Journal, error) {
 }
 
 // newEpoch begins a new epoch in the journal, as soon as no other forg is at work on it.
-func (a *app) newEpoch(wait time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
+func (a *app) newEpoch(wait time.Duration) func(context.Context, int64) error {
+	return func(ctx context.Context, sent int64) error {
 		path, err := a.journalPath()
 		if err != nil {
 			return err
@@ -147,14 +147,14 @@ func (a *app) newEpoch(wait time.Duration) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(j.NewEpoch(ctx), j.Close())
+		return errors.Join(j.NewEpoch(ctx, sent), j.Close())
 	}
 }
 
 // accountKey names the account that sync.db is about.
 func (acc *account) accountKey(a *app) string {
 	if acc.key { // whose it is only the server knows: another key may be another user's
-		sum := sha256.Sum256([]byte("forg account\n" + strings.TrimSpace(cmp.Or(a.getenv("FORG_TOKEN"), a.getenv("FORG_API_KEY")))))
+		sum := sha256.Sum256([]byte("forg account\n" + cmp.Or(strings.TrimSpace(a.getenv("FORG_TOKEN")), strings.TrimSpace(a.getenv("FORG_API_KEY")))))
 		return fmt.Sprintf("%s key %x", acc.Server(), sum[:8])
 	}
 	return acc.Server() + " " + acc.login.UserID.String()
@@ -222,8 +222,12 @@ func (a *app) sync(ctx context.Context, f *syncFlags, what syncing) error {
 	var pushed replica.Pushed
 	var pulled replica.Pulled
 	if what.push {
-		if pushed, err = s.replica.Push(ctx, s.acc, s.journal, s.device); err == nil {
-			bar.done()
+		pushed, err = s.replica.Push(ctx, s.acc, s.journal, s.device)
+		bar.done()
+		if pushed.NewEpoch != "" { // also if what came then has failed: the next sync will not know of it
+			a.warn("%s", epochText(&pushed))
+		}
+		if err == nil {
 			a.sayPushed(&pushed, s)
 		}
 	}
@@ -291,15 +295,12 @@ func epochText(p *replica.Pushed) string {
 	if p.Left > 0 {
 		text += fmt.Sprintf("\n%s of this journal that the server does not have stay on this device only; undo works as before.", capital(eventsText(p.Left)))
 	}
-	return text + "\nIf another machine has the copy, log in there anew (forg logout, forg login), so that the two are told apart."
+	return text + "\nIf another machine has the copy, make it a device of its own there (forg login --new-device), so that the two are told apart."
 }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func (a *app) sayPushed(p *replica.Pushed, s *synced) {
-	if p.NewEpoch != "" {
-		a.warn("%s", epochText(p))
-	}
 	if p.Skew != 0 {
 		a.warn("The clock of this machine and the server's are %s apart; times of other devices are shown as their clocks told them", p.Skew.Abs().Round(time.Second))
 	}
@@ -390,8 +391,12 @@ func (a *app) forget(ctx context.Context, f *syncFlags, refs []string, all, late
 		s, err = a.openSync(ctx, f, func(replica.Progress) {})
 		if err == nil {
 			var pushed replica.Pushed
-			if pushed, err = s.replica.Push(ctx, s.acc, s.journal, s.device); err == nil && pushed.NewEpoch != "" {
+			if pushed, err = s.replica.Push(ctx, s.acc, s.journal, s.device); pushed.NewEpoch != "" {
 				a.warn("%s", epochText(&pushed))
+			}
+			if others, oerr := s.journal.RecalledOfOthers(ctx); err == nil && oerr == nil && others > 0 {
+				a.warn("%s began while this journal was another device, as before \"forg login --new-device\" or on another machine: "+
+					"what it sent then stays on the server", capital(operationsText(int64(others))))
 			}
 			err = errors.Join(err, s.close())
 		}

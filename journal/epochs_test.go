@@ -14,7 +14,7 @@ func TestNewEpochs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := j.NewEpoch(ctx); err != nil {
+	if err := j.NewEpoch(ctx, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.NewDevice(ctx); err != nil {

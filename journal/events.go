@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,26 +56,28 @@ func (j *Journal) Moved(ctx context.Context) (bool, error) {
 }
 
 // NewEpoch begins a new epoch of the same device: another has written numbers of the current one (a clone, or this journal
-// before a backup of it was restored), and two histories must not share one log. The journal is open for writing.
-func (j *Journal) NewEpoch(ctx context.Context) error {
+// before a backup of it was restored), and two histories must not share one log. What the old epoch
+// says is to be erased elsewhere, after event number sent, is said once more: nobody will be told what the old epoch says. The
+// journal is open for writing.
+func (j *Journal) NewEpoch(ctx context.Context, sent int64) error {
 	var device []byte
 	if err := j.db.QueryRowContext(ctx, "SELECT device FROM epochs ORDER BY n DESC LIMIT 1").Scan(&device); err != nil {
 		return j.explain(err)
 	}
-	return j.newEpoch(ctx, device)
+	return j.newEpoch(ctx, device, sent)
 }
 
 // NewDevice begins an epoch of a new device: nobody is to know the journal by its old name any more. The journal is open for
 // writing.
 func (j *Journal) NewDevice(ctx context.Context) error {
 	d := uuid.New()
-	return j.newEpoch(ctx, d[:])
+	return j.newEpoch(ctx, d[:], math.MaxInt64) // it has told nobody anything that could be erased
 }
 
-func (j *Journal) newEpoch(ctx context.Context, device []byte) error {
+func (j *Journal) newEpoch(ctx context.Context, device []byte, sent int64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.beginEpoch(ctx, device, machineHash()); err != nil {
+	if err := j.beginEpoch(ctx, device, machineHash(), sent); err != nil {
 		return j.explain(err)
 	}
 	// Whoever copies the file without its WAL, while somebody reads it, is not to copy the epoch before.
@@ -205,6 +208,15 @@ func (j *Journal) events(ctx context.Context, epoch uuid.UUID, after int64) (pag
 		page = append(page, e)
 	}
 	return page, rows.Err()
+}
+
+// RecalledOfOthers is how many operations the current epoch says are to be erased that were recorded as another device: nobody
+// takes this one's word on them.
+func (j *Journal) RecalledOfOthers(ctx context.Context) (n int, err error) {
+	err = j.db.QueryRowContext(ctx, `WITH current AS (SELECT n, device FROM epochs ORDER BY n DESC LIMIT 1)
+		SELECT count(DISTINCT r.op) FROM current, events r JOIN events e ON e.op = r.op JOIN epochs x ON x.n = e.epoch
+		WHERE r.epoch = current.n AND r.kind = ? AND e.kind = ? AND x.device <> current.device`, evRecalled, evStarted).Scan(&n)
+	return n, j.explain(err)
 }
 
 // RecalledOperations are those that others are to erase, with the undo and redo of them.

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -286,7 +287,7 @@ func (j *Journal) enterEpoch(ctx context.Context) error {
 		return err
 	}
 	d := uuid.New()
-	return j.beginEpoch(ctx, d[:], machine)
+	return j.beginEpoch(ctx, d[:], machine, math.MaxInt64)
 }
 
 // moved reports whether a journal that one machine has written lies on another one now. Machines without an id are the same.
@@ -294,22 +295,58 @@ func moved(was, machine []byte) bool {
 	return len(was) > 0 && len(machine) > 0 && string(was) != string(machine)
 }
 
-func (j *Journal) beginEpoch(ctx context.Context, device, machine []byte) error {
+// beginEpoch begins an epoch, by repeating what the epoch before says is to be erased after event number sent.
+func (j *Journal) beginEpoch(ctx context.Context, device, machine []byte, sent int64) error {
 	e := uuid.New()
-	var n int64
+	a := &appender{j: j, chain: genesis(device, e[:])}
 	err := j.tx(ctx, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, "INSERT INTO epochs (epoch, device, machine, started_at) VALUES (?, ?, ?, ?)",
 			e[:], device, machine, j.now().UnixNano())
 		if err != nil {
 			return err
 		}
-		n, err = res.LastInsertId()
-		return err
+		if a.epoch, err = res.LastInsertId(); err != nil || sent == math.MaxInt64 {
+			return err
+		}
+		a.tx = tx
+		return a.eraseAgain(ctx, j.epoch, sent)
 	})
 	if err != nil {
 		return err
 	}
-	j.epoch, j.seq, j.chain = n, 0, genesis(device, e[:])
+	j.epoch, j.seq, j.chain = a.epoch, a.seq, a.chain
+	return nil
+}
+
+// eraseAgain says once more of which operations an epoch has said, after event number sent, that others are to erase them.
+func (a *appender) eraseAgain(ctx context.Context, epoch, sent int64) error {
+	rows, err := a.tx.QueryContext(ctx, "SELECT op, kind FROM events WHERE epoch = ? AND seq > ? AND kind IN (?, ?) GROUP BY op, kind ORDER BY min(n)",
+		epoch, sent, evPruned, evRecalled)
+	if err != nil {
+		return err
+	}
+	type word struct {
+		op   uuid.UUID
+		kind string
+	}
+	var all []word
+	for rows.Next() {
+		var op []byte
+		var w word
+		if err := rows.Scan(&op, &w.kind); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		copy(w.op[:], op)
+		all = append(all, w)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, w := range all {
+		if err := a.add(ctx, w.op, w.kind, nil); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

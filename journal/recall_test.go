@@ -33,7 +33,7 @@ func TestMovedAndNewEpoch(t *testing.T) {
 	j = open(t, path, time.Unix(2, 0))
 	moved(false)
 	record(t, j, "b", 2, 0)
-	must(t, j.NewEpoch(ctx))
+	must(t, j.NewEpoch(ctx, 0))
 	moved(false)
 	record(t, j, "c", 2, 0)
 	all, err := j.Epochs(ctx)

@@ -229,6 +229,7 @@ func (j *Journal) Answer(ctx context.Context, op uuid.UUID, a Answer) error {
 type appender struct {
 	j     *Journal
 	tx    *sql.Tx
+	epoch int64
 	seq   int64
 	chain [32]byte
 }
@@ -237,7 +238,7 @@ type appender struct {
 func (j *Journal) append(ctx context.Context, f func(*appender) error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	a := &appender{j: j, seq: j.seq, chain: j.chain}
+	a := &appender{j: j, epoch: j.epoch, seq: j.seq, chain: j.chain}
 	if err := j.tx(ctx, func(tx *sql.Tx) error {
 		a.tx = tx
 		return f(a)
@@ -257,7 +258,7 @@ func (a *appender) add(ctx context.Context, op uuid.UUID, kind string, body []by
 	sha := eventHash(seq, id, op, kind, at, body)
 	chain := link(a.chain, sha)
 	if _, err := a.tx.ExecContext(ctx, "INSERT INTO events (epoch, seq, id, op, kind, at, sha, chain, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		a.j.epoch, seq, id[:], op[:], kind, at, sha[:], chain[:], body); err != nil {
+		a.epoch, seq, id[:], op[:], kind, at, sha[:], chain[:], body); err != nil {
 		return err
 	}
 	a.seq, a.chain = seq, chain

@@ -204,17 +204,22 @@ func (c *Client) Files(ctx context.Context, op uuid.UUID, cursor string, limit i
 	return page, err
 }
 
-// maxPages is how many pages a list is followed: a server that never ends one must not keep a client for ever.
+// maxPages is how many pages a list is followed: a server that never ends one must not keep a client for ever. Nor must it fill
+// its memory: all pages together have no more than listBytes.
 const maxPages = 1000
 
 // all is a list of the API with all its pages.
 func all[T any](ctx context.Context, c *Client, what, path string) ([]T, error) {
 	var items []T
-	cursor := ""
+	cursor, left := "", int64(listBytes)
 	for range maxPages {
 		var page api.Page[T]
-		if err := c.ask(ctx, &call{what: what, method: "GET", path: path, query: paging(cursor, 0), out: &page, most: listBytes}); err != nil {
+		q := &call{what: what, method: "GET", path: path, query: paging(cursor, 0), out: &page, most: left}
+		if err := c.ask(ctx, q); err != nil {
 			return nil, err
+		}
+		if left -= q.size; left <= 0 {
+			break
 		}
 		items = append(items, page.Items...)
 		if page.NextCursor == nil || *page.NextCursor == "" {

@@ -19,6 +19,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -87,6 +88,7 @@ func New(o Options) (*Client, error) {
 	if base.Scheme == "http" && !loopback(base.Hostname()) && !o.InsecureHTTP {
 		return nil, fmt.Errorf("%w: %s", ErrInsecure, o.Server)
 	}
+	here := base.Scheme == "http" && !o.InsecureHTTP // it stays on this machine, whatever its name resolves to
 	rt := o.Transport
 	if rt == nil {
 		pool, err := certificates(o.CAFile)
@@ -94,8 +96,12 @@ func New(o Options) (*Client, error) {
 			return nil, err
 		}
 		dialer := &net.Dialer{Timeout: connectTime, KeepAlive: 30 * time.Second}
+		proxy := http.ProxyFromEnvironment
+		if here {
+			proxy, dialer.Control = nil, onlyHere
+		}
 		rt = &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSHandshakeTimeout: connectTime,
+			Proxy: proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: connectTime,
 			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
 			MaxIdleConns: 4, IdleConnTimeout: 90 * time.Second, ExpectContinueTimeout: time.Second,
 			MaxResponseHeaderBytes: 64 << 10, DisableCompression: true, // bodies are inflated here, within bounds
@@ -160,6 +166,15 @@ func parseServer(server string) (*url.URL, error) {
 		host = "[" + host + "]"
 	}
 	return &url.URL{Scheme: u.Scheme, Host: host, Path: strings.TrimRight(u.Path, "/")}, nil
+}
+
+// onlyHere refuses to connect to another machine.
+func onlyHere(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || !at.Addr().Unmap().IsLoopback() {
+		return fmt.Errorf("%w: %s", ErrInsecure, address)
+	}
+	return nil
 }
 
 // loopback reports whether a host is this machine by its very name: one that only resolves to it could resolve to another.

@@ -702,3 +702,43 @@ func TestProxy(t *testing.T) {
 		t.Errorf("the proxy was asked otherwise: %s\n%s", diff, out)
 	}
 }
+
+// TestInTheClear: what goes to this machine in the clear goes to no proxy, and to no other machine that its name resolves to.
+func TestInTheClear(t *testing.T) {
+	for server, want := range map[string]bool{"http://forg.localhost:8480": true, "http://127.0.0.1:8480": true, "https://forg.example.org": false} {
+		c, err := New(Options{Server: server})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if alone := c.http.Transport.(*http.Transport).Proxy == nil; alone != want {
+			t.Errorf("%s goes past the proxy: %v", server, alone)
+		}
+	}
+	for address, want := range map[string]bool{"127.0.0.1:80": true, "[::1]:80": true, "192.0.2.1:80": false, "[2001:db8::1]:80": false} {
+		if err := onlyHere("tcp", address, nil); (err == nil) != want || err != nil && !errors.Is(err, ErrInsecure) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// TestListWithoutEnd: a list that goes on and on does not fill the memory.
+func TestListWithoutEnd(t *testing.T) {
+	asked := 0
+	page := fmt.Sprintf(`{"items":[{"name":%q}],"next_cursor":"more"}`, strings.Repeat("x", 10<<20))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked > 20 {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, page)
+	}))
+	defer s.Close()
+	c, err := New(Options{Server: s.URL, Tokens: APIKey("k")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Devices(t.Context()); err == nil || asked > 8 {
+		t.Errorf("after %d pages: %v", asked, err)
+	}
+}

@@ -44,6 +44,7 @@ type call struct {
 	once     uuid.UUID     // Idempotency-Key
 	time     time.Duration // for all of it; requestTime if 0
 	most     int64         // bytes of the answer; answerBytes if 0
+	size     int64         // of the answer, once it was read
 	accept   string        // application/json if empty
 }
 
@@ -61,6 +62,7 @@ func (c *Client) ask(ctx context.Context, q *call) error {
 		if int64(len(b)) > most {
 			return fmt.Errorf("%w: it has more than %d bytes", ErrForeign, most)
 		}
+		q.size = int64(len(b))
 		if err := json.Unmarshal(b, q.out); err != nil {
 			return fmt.Errorf("%w: %w", ErrForeign, err)
 		}

@@ -32,12 +32,15 @@ const (
 
 // Pull brings what the account's other devices have done. What came is committed here before the server is told so.
 // Errors: *Stop; those of the connection, once patience has ended.
-func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (Pulled, error) {
-	var out Pulled
+func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (out Pulled, err error) {
+	defer func() { r.examine(err) }()
 	if stop, err := r.Stopped(ctx); err != nil || stop != nil {
 		return out, errors.Join(err, stopError(stop))
 	}
 	patience := r.opt.Patience
+	if err := r.pullAs(ctx, device); err != nil {
+		return out, err
+	}
 	if err := r.unseal(ctx); err != nil {
 		return out, err
 	}
@@ -86,6 +89,20 @@ func (r *Replica) Pull(ctx context.Context, s Server, device uuid.UUID) (Pulled,
 		err = r.tx(ctx, func(tx *sql.Tx) error { return setFact(ctx, tx, factPulled, r.opt.Now().Unix()) })
 	}
 	return out, err
+}
+
+// pullAs drops what was pulled as another device: what that one has done was left out of it, and is another's now.
+func (r *Replica) pullAs(ctx context.Context, device uuid.UUID) error {
+	was := ""
+	if err := fact(ctx, r.db, factDevice, &was); err != nil || was == device.String() {
+		return err
+	}
+	if was != "" {
+		if err := r.drop(ctx); err != nil {
+			return err
+		}
+	}
+	return r.tx(ctx, func(tx *sql.Tx) error { return setFact(ctx, tx, factDevice, device.String()) })
 }
 
 // pullAll pulls up to the newest entry.

@@ -54,14 +54,17 @@ type outbox struct {
 // Push sends what the journal has and the server has not. It waits for no forg that writes the journal. device is whom
 // the server knows this journal as. Errors: *Stop; journal.ErrLocked when a new epoch is due and another forg is at
 // work; those of the connection, once patience has ended.
-func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device uuid.UUID) (Pushed, error) {
-	var out Pushed
+func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device uuid.UUID) (out Pushed, err error) {
+	defer func() { r.examine(err) }()
 	if stop, err := r.Stopped(ctx); err != nil || stop != nil {
 		return out, errors.Join(err, stopError(stop))
 	}
 	patience := r.opt.Patience
 	limits, err := r.limits(ctx, s, &patience)
 	if err != nil {
+		return out, err
+	}
+	if err := r.reform(ctx, j, device); err != nil {
 		return out, err
 	}
 	// Whoever shares a log with another copy of the journal begins anew once; twice in one push means that the other one is
@@ -83,7 +86,8 @@ func (r *Replica) Push(ctx context.Context, s Server, j *journal.Journal, device
 			continue
 		}
 		if begun {
-			return out, r.stop(ctx, api.CodeFork, "another copy of this journal syncs as the same device at this very moment; log in there anew, or stop it, then run \"forg sync\"")
+			return out, r.stop(ctx, api.CodeFork, "another copy of this journal syncs as the same device at this very moment; "+
+				"make it another device with \"forg login --new-device\" there, or stop it, then run \"forg sync\"")
 		}
 		begun = true
 		if err := r.begin(ctx, j, first, &out); err != nil {
@@ -109,6 +113,25 @@ func (r *Replica) unlearn(ctx context.Context, j *journal.Journal, device uuid.U
 	})
 }
 
+// reform drops the push that waits if bodies are to leave the device in another form now: somebody has decided that what is
+// readable is not to be sent any more. How much of it the server has all the same is learned anew.
+func (r *Replica) reform(ctx context.Context, j *journal.Journal, device uuid.UUID) error {
+	form, was, waits := fmt.Sprintf("%T", r.opt.Seal), "", false
+	err := errors.Join(fact(ctx, r.db, factForm, &was), r.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pending)").Scan(&waits))
+	if err != nil || was == form {
+		return err
+	}
+	if waits {
+		if err := r.unlearn(ctx, j, device); err != nil {
+			return err
+		}
+	}
+	return r.tx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM pending")
+		return errors.Join(err, setFact(ctx, tx, factForm, form))
+	})
+}
+
 func stopError(s *Stop) error {
 	if s == nil {
 		return nil
@@ -125,7 +148,11 @@ func (r *Replica) begin(ctx context.Context, j *journal.Journal, reason Reason, 
 	if r.opt.NewEpoch == nil {
 		return r.stop(ctx, api.CodeFork, "another copy of this journal has been synced as this device (%s)", reason)
 	}
-	if err := r.opt.NewEpoch(ctx); err != nil {
+	sent := out.Acked
+	if reason == ReasonRestored {
+		sent = 0 // of another history that had the same numbers
+	}
+	if err := r.opt.NewEpoch(ctx, sent); err != nil {
 		return fmt.Errorf("begin a new epoch: %w", err)
 	}
 	if out.NewEpoch == "" {
@@ -356,7 +383,9 @@ func (r *Replica) lastOf(ctx context.Context, s Server, l api.DeviceLog, patienc
 	chain = api.Genesis(l.DeviceID, l.Epoch)
 	for {
 		var end api.PullEnd
+		start := after
 		err := r.try(ctx, patience, nil, func() (err error) {
+			before := after
 			end, err = s.Pull(ctx, client.PullQuery{Device: l.DeviceID, After: after, Own: true}, func(e api.PullEntry) error {
 				after = e.ServerSeq
 				if e.DeviceID != l.DeviceID || e.Epoch != l.Epoch || e.Seq > l.AckedSeq {
@@ -373,7 +402,7 @@ func (r *Replica) lastOf(ctx context.Context, s Server, l api.DeviceLog, patienc
 				}
 				return nil
 			})
-			if errors.Is(err, api.ErrCut) && after > end.Next {
+			if errors.Is(err, api.ErrCut) && after > before {
 				end.Next, end.Head, err = after, after+1, nil // what came is good
 			}
 			return err
@@ -387,7 +416,9 @@ func (r *Replica) lastOf(ctx context.Context, s Server, l api.DeviceLog, patienc
 			}
 			return id, chain, nil
 		}
-		after = max(after, end.Next)
+		if after = max(after, end.Next); after == start {
+			return uuid.Nil, api.Hash{}, r.stop(ctx, CodeServer, "the server has more to pull after %d and does not give it", start)
+		}
 	}
 }
 
@@ -555,7 +586,10 @@ func (r *Replica) Again(ctx context.Context, j *journal.Journal, device uuid.UUI
 	}
 	o := &outbox{device: device, journal: e.ID, epoch: uuid.New()}
 	o.head.Chain = api.Genesis(device, o.epoch)
-	return r.tx(ctx, func(tx *sql.Tx) error { return o.insert(ctx, tx) })
+	return r.tx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM pending") // it would never be sent, and names files that may be forgotten meanwhile
+		return errors.Join(err, o.insert(ctx, tx))
+	})
 }
 
 // limits are those of the server, asked for once a day.

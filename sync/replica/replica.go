@@ -57,8 +57,9 @@ type Options struct {
 	Account string // names server and user: what is known of another account is dropped
 	Seal    Sealer // nil: bodies travel readable
 	Version string // of this program: a new one tries again where an older one had to stop
-	// NewEpoch begins a new epoch in the journal. It may answer journal.ErrLocked.
-	NewEpoch func(ctx context.Context) error
+	// NewEpoch begins a new epoch in the journal; events up to sent of the one before are at the server. It may answer
+	// journal.ErrLocked.
+	NewEpoch func(ctx context.Context, sent int64) error
 	// Patience is how long failures that may pass are borne in all; 0 reports the first.
 	Patience time.Duration
 	Note     func(Progress) // is told how far it is, from the goroutine that asked
@@ -76,9 +77,10 @@ type Progress struct {
 
 // Replica is an open file. One that was opened for writing holds its lock until Close.
 type Replica struct {
-	db   *sql.DB
-	opt  Options
-	lock *os.File
+	db      *sql.DB
+	opt     Options
+	lock    *os.File
+	damaged bool // it showed after the file was opened
 }
 
 const (
@@ -268,7 +270,18 @@ func OpenReadOnly(ctx context.Context, path string) (*Replica, error) {
 	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
 		return nil, fmt.Errorf("open %s: %w", path, fs.ErrNotExist)
 	}
-	db, err := sql.Open("sqlite", dsn(path, "mode=ro&_pragma=busy_timeout(2000)&_pragma=query_only(1)"))
+	r, err := openRead(ctx, path, "")
+	if c := code(err); c == sqlite3.SQLITE_READONLY || c == sqlite3.SQLITE_CANTOPEN {
+		// In a folder that cannot be written SQLite cannot make the index of a WAL; with nothing in the WAL the file alone is all.
+		if st, serr := os.Stat(path + "-wal"); serr != nil || st.Size() == 0 {
+			r, err = openRead(ctx, path, "&immutable=1")
+		}
+	}
+	return r, err
+}
+
+func openRead(ctx context.Context, path, how string) (*Replica, error) {
+	db, err := sql.Open("sqlite", dsn(path, "mode=ro&_pragma=busy_timeout(2000)&_pragma=query_only(1)"+how))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -286,10 +299,21 @@ func OpenReadOnly(ctx context.Context, path string) (*Replica, error) {
 	return r, nil
 }
 
-// Close closes the file and gives its lock back.
+// examine looks at an error for damage of the file.
+func (r *Replica) examine(err error) {
+	switch code(err) {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		r.damaged = true
+	}
+}
+
+// Close closes the file and gives its lock back. A damaged file is removed, so that the next sync learns everything again.
 func (r *Replica) Close() error {
 	err := r.db.Close()
 	if r.lock != nil {
+		if r.damaged {
+			err = errors.Join(err, remove(r.opt.Path))
+		}
 		err = errors.Join(err, r.lock.Close())
 	}
 	return err
@@ -362,4 +386,6 @@ const (
 	factLimits  = "limits"
 	factAsked   = "asked_at" // when the limits were asked for
 	factTrouble = "trouble"  // JSON: what is wrong with the logs of others
+	factForm    = "form"     // in which bodies leave the device: what pending holds
+	factDevice  = "device"   // as which was pulled
 )

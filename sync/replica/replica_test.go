@@ -156,12 +156,12 @@ func (c *computer) read(t fatal, f func(*journal.Journal)) {
 func (c *computer) replica(t fatal, f func(*replica.Replica)) {
 	t.Helper()
 	r, err := replica.Open(t.Context(), replica.Options{Path: c.db(), Account: c.server.url + " " + c.email, Seal: c.seal, Version: "test",
-		NewEpoch: func(ctx context.Context) error {
+		NewEpoch: func(ctx context.Context, sent int64) error {
 			j, err := journal.Open(ctx, c.journal(), journal.Options{})
 			if err != nil {
 				return err
 			}
-			return errors.Join(j.NewEpoch(ctx), j.Close())
+			return errors.Join(j.NewEpoch(ctx, sent), j.Close())
 		}})
 	if err != nil {
 		t.Fatal(err)

@@ -141,12 +141,12 @@ func newAlone(t *testing.T, s *memory) *alone {
 	c := &computer{dir: t.TempDir(), now: time.Now}
 	c.write(t, func(j *journal.Journal) { c.id = epochs(t, j)[0].Device })
 	return &alone{computer: c, s: s, t: t, opt: replica.Options{Path: filepath.Join(c.dir, "sync.db"), Account: "a", Version: "1",
-		NewEpoch: func(ctx context.Context) error {
+		NewEpoch: func(ctx context.Context, sent int64) error {
 			j, err := journal.Open(ctx, c.journal(), journal.Options{})
 			if err != nil {
 				return err
 			}
-			return errors.Join(j.NewEpoch(ctx), j.Close())
+			return errors.Join(j.NewEpoch(ctx, sent), j.Close())
 		}}}
 }
 

@@ -44,7 +44,7 @@ func (r *Replica) Stopped(ctx context.Context) (*Stop, error) {
 	if err := json.Unmarshal([]byte(text), s); err != nil || r.opt.Version != "" && s.Version != r.opt.Version {
 		return nil, nil
 	}
-	if s.Code == api.CodeStorageFull && r.opt.Now().Sub(s.Since) > fullPause {
+	if since := r.opt.Now().Sub(s.Since); s.Code == api.CodeStorageFull && (since > fullPause || since < 0) { // the clock was wrong then, or is now
 		return nil, nil
 	}
 	return s, nil
@@ -53,6 +53,7 @@ func (r *Replica) Stopped(ctx context.Context) (*Stop, error) {
 // Resume lets syncing go on after a Stop: the user asked for it.
 func (r *Replica) Resume(ctx context.Context) error {
 	_, err := r.db.ExecContext(ctx, "DELETE FROM facts WHERE name = ?", factStop)
+	r.examine(err)
 	return err
 }
 
@@ -78,7 +79,7 @@ func advice(p *api.Problem) string {
 	case api.CodeUnauthenticated:
 		return "the server no longer accepts this login; log in again with \"forg login\""
 	case api.CodeDeviceRevoked:
-		return "this device was revoked; log in again with \"forg login\" to sync as a new one"
+		return "this device was revoked; \"forg login --new-device\" makes it a new one"
 	case api.CodeQuota:
 		return "the account's space for history is used up; \"forg sync forget\" makes room"
 	case api.CodeForbidden:
