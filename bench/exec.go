@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -176,12 +177,22 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// forgetPeak makes the most memory that this process has used be what it uses now: Linux begins a child's ru_maxrss with
+// that of whoever started it (setmax_mm_hiwater_rss in exec_mmap of fs/exec.c).
+func forgetPeak() error {
+	debug.FreeOSMemory()
+	return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // proc(5)
+}
+
 // timed runs one command to its end; an exit code other than 0 is an error.
 func timed(v Variant) (Sample, error) {
 	cmd := exec.Command(v.Argv[0], v.Argv[1:]...)
 	cmd.Env, cmd.Dir = v.Env, v.Dir
 	var msg tail
 	cmd.Stderr = &msg
+	if err := forgetPeak(); err != nil {
+		return Sample{}, err
+	}
 	start := time.Now()
 	err := cmd.Run()
 	s := Sample{Wall: time.Since(start)}

@@ -516,26 +516,32 @@ func TestSync(t *testing.T) {
 			defer mu.Unlock()
 			mark, failing, at = to, fail, nil
 		}
+		synced := func() []time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(at)
+		}
 		time.Sleep(time.Minute)
 		set("1", false)
 		time.Sleep(time.Minute)
-		if len(at) != 1 || at[0] > time.Minute+lookEvery {
+		if at := synced(); len(at) != 1 || at[0] > time.Minute+lookEvery {
 			t.Error("after a change it syncs at", at)
 		}
 		set("1", false)
 		c := s.add(newCommand(api.CommandOrganize))
 		time.Sleep(time.Second)
-		if state, _ := s.state(c); len(at) != 1 || state != api.CommandSucceeded {
+		state, _ := s.state(c)
+		if at := synced(); len(at) != 1 || state != api.CommandSucceeded {
 			t.Error("after a command it syncs at", at, state)
 		}
 		set("2", true)
 		time.Sleep(2 * time.Hour)
-		if len(at) < 8 || len(at) > 60 {
-			t.Errorf("what fails is tried %d times in two hours", len(at))
+		if n := len(synced()); n < 8 || n > 60 {
+			t.Errorf("what fails is tried %d times in two hours", n)
 		}
 		set("2", false)
 		time.Sleep(mostPause + lookEvery)
-		if len(at) == 0 {
+		if len(synced()) == 0 {
 			t.Error("once the server is back nothing is synced")
 		}
 		r.stop(t)
