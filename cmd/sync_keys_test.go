@@ -304,7 +304,7 @@ func TestInitRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.initKeys(t.Context(), acc, r); err == nil {
+		if err := r.create(t.Context()); err == nil {
 			t.Fatalf("%s: the server has refused, and there is no error", what)
 		}
 		path, _ := a.keysPath()
@@ -383,7 +383,7 @@ func TestRecoverOlder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = a.recoverKeys(t.Context(), acc, r, recovery)
+		err = r.recover(t.Context(), recovery)
 		if want := has != nil; errors.Is(err, seal.ErrOlder) != want || err != nil && !want {
 			t.Errorf("a device that has keys: %t: %v", has != nil, err)
 		}
