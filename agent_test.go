@@ -234,6 +234,19 @@ func (h *household) rollback(op uuid.UUID, body any) api.Operation {
 	return o
 }
 
+// rollbackRest presses the button again, once the server lets it, and waits until the rest is back.
+func (h *household) rollbackRest(op uuid.UUID) {
+	h.t.Helper()
+	var rest api.Operation
+	h.until("the server lets it be asked for again", func() bool {
+		status, body, err := h.ask("POST", "/api/v1/operations/"+op.String()+"/rollback", h.page, nil)
+		return err == nil && status == 202 && json.Unmarshal(body, &rest) == nil
+	})
+	if o := h.ended(rest.ID); o.Status != api.OpCompleted {
+		h.t.Errorf("the rest is %s: %s", o.Status, o.Error)
+	}
+}
+
 func (h *household) ended(op uuid.UUID) api.Operation {
 	h.t.Helper()
 	var o api.Operation
@@ -433,14 +446,7 @@ func TestAgentKilled(t *testing.T) {
 		t.Errorf("the laptop has done it %d times", undos)
 	}
 	if o.Status != api.OpCompleted { // the button again
-		var rest api.Operation
-		h.until("the server lets it be asked for again", func() bool {
-			status, body, err := h.ask("POST", "/api/v1/operations/"+op.ID.String()+"/rollback", h.page, nil)
-			return err == nil && status == 202 && json.Unmarshal(body, &rest) == nil
-		})
-		if o := h.ended(rest.ID); o.Status != api.OpCompleted {
-			t.Errorf("the rest is %s: %s", o.Status, o.Error)
-		}
+		h.rollbackRest(op.ID)
 	}
 	if diff := cmp.Diff(before, h.look(dir)); diff != "" {
 		t.Errorf("the files are not back as they were: %s", diff)
@@ -484,14 +490,7 @@ func TestAgentStopped(t *testing.T) {
 		t.Logf("round %d: %d of %d files, %s: %s", round, o.FilesProcessed, files, o.Status, o.Error)
 	}
 	if h.back(dir) < files {
-		var rest api.Operation
-		h.until("the server lets it be asked for again", func() bool {
-			status, body, err := h.ask("POST", "/api/v1/operations/"+op.ID.String()+"/rollback", h.page, nil)
-			return err == nil && status == 202 && json.Unmarshal(body, &rest) == nil
-		})
-		if o := h.ended(rest.ID); o.Status != api.OpCompleted {
-			t.Errorf("the rest is %s: %s", o.Status, o.Error)
-		}
+		h.rollbackRest(op.ID)
 	}
 	if diff := cmp.Diff(before, h.look(dir)); diff != "" {
 		t.Errorf("the files are not back as they were: %s", diff)

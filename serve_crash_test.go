@@ -33,14 +33,31 @@ import (
 // FORG_TEST_STOPS says how often.
 func TestServeKilled(t *testing.T) {
 	t.Parallel()
-	stops := 4
+	stops := times(4, 2, "FORG_TEST_STOPS")
+	onDatabases(t, func(t *testing.T, s *killedServer) { serveKilled(t, stops, s) })
+}
+
+// times is how often something is to be done: usually, with -short, or as an environment variable says.
+func times(usual, short int, variable string) int {
+	if n, err := strconv.Atoi(os.Getenv(variable)); err == nil {
+		return n
+	}
 	if testing.Short() {
-		stops = 2
+		return short
 	}
-	if n, err := strconv.Atoi(os.Getenv("FORG_TEST_STOPS")); err == nil {
-		stops = n
+	return usual
+}
+
+// onDatabases runs a test with a server on SQLite and with one on a PostgreSQL of its own that keeps what it has said it has.
+func onDatabases(t *testing.T, run func(*testing.T, *killedServer)) {
+	on := func(t *testing.T, database string, c *pgtest.Cluster) {
+		s := &killedServer{t: t, database: database, cluster: c, dir: t.TempDir(), addr: freePort(t)}
+		s.start()
+		defer func() { s.kill() }()
+		s.must("POST", "/api/v1/auth/signup", "", 201, map[string]any{"email": "ana@example.org", "password": "correct horse battery", "full_name": "Ana"}, nil)
+		run(t, s)
 	}
-	t.Run("sqlite", func(t *testing.T) { serveKilled(t, stops, "", nil) })
+	t.Run("sqlite", func(t *testing.T) { on(t, "", nil) })
 	t.Run("postgres", func(t *testing.T) {
 		c, err := pgtest.Start(true)
 		pgtest.Check(t, err)
@@ -48,16 +65,12 @@ func TestServeKilled(t *testing.T) {
 		if err := c.Exec("create database forg owner " + pgtest.Owner); err != nil {
 			t.Fatal(err)
 		}
-		serveKilled(t, stops, c.URL(pgtest.Owner, "forg"), c)
+		on(t, c.URL(pgtest.Owner, "forg"), c)
 	})
 }
 
-func serveKilled(t *testing.T, stops int, database string, c *pgtest.Cluster) {
-	s := &killedServer{t: t, database: database, dir: t.TempDir()}
-	s.addr = freePort(t)
-	s.start()
-	defer s.kill()
-	s.must("POST", "/api/v1/auth/signup", "", 201, map[string]any{"email": "ana@example.org", "password": "correct horse battery", "full_name": "Ana"}, nil)
+func serveKilled(t *testing.T, stops int, s *killedServer) {
+	c := s.cluster
 	const devices = 3
 	var done atomic.Bool
 	var pushes, retries atomic.Int64
@@ -265,6 +278,7 @@ func (l *pushedLog) request() *api.PushRequest {
 type killedServer struct {
 	t                   *testing.T
 	addr, dir, database string
+	cluster             *pgtest.Cluster // of the database; nil on SQLite
 	cmd                 *exec.Cmd
 	log                 bytes.Buffer // of the last start
 }

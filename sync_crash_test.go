@@ -23,7 +23,6 @@ import (
 	"forg/journal"
 	"forg/sync/api"
 	"forg/sync/replica"
-	"forg/sync/server/pgtest"
 )
 
 // TestSyncKilled kills forg sync, forg serve or its database at random moments, again and again, while devices go on
@@ -31,31 +30,12 @@ import (
 // device sees the operations of the other. FORG_TEST_SYNC_KILLS says how often.
 func TestSyncKilled(t *testing.T) {
 	t.Parallel()
-	kills := 16
-	if testing.Short() {
-		kills = 6
-	}
-	if n, err := strconv.Atoi(os.Getenv("FORG_TEST_SYNC_KILLS")); err == nil {
-		kills = n
-	}
-	t.Run("sqlite", func(t *testing.T) { syncKilled(t, kills, "", nil) })
-	t.Run("postgres", func(t *testing.T) {
-		c, err := pgtest.Start(true)
-		pgtest.Check(t, err)
-		defer c.Close()
-		if err := c.Exec("create database forg owner " + pgtest.Owner); err != nil {
-			t.Fatal(err)
-		}
-		syncKilled(t, kills, c.URL(pgtest.Owner, "forg"), c)
-	})
+	kills := times(16, 6, "FORG_TEST_SYNC_KILLS")
+	onDatabases(t, func(t *testing.T, s *killedServer) { syncKilled(t, kills, s) })
 }
 
-func syncKilled(t *testing.T, kills int, database string, c *pgtest.Cluster) {
-	s := &killedServer{t: t, database: database, dir: t.TempDir()}
-	s.addr = freePort(t)
-	s.start()
-	defer func() { s.kill() }()
-	s.must("POST", "/api/v1/auth/signup", "", 201, map[string]any{"email": "ana@example.org", "password": "correct horse battery", "full_name": "Ana"}, nil)
+func syncKilled(t *testing.T, kills int, s *killedServer) {
+	c := s.cluster
 	devices := []*syncedDevice{newSyncedDevice(t, s, "desk"), newSyncedDevice(t, s, "laptop")}
 	ended := map[string]int{}
 	for range kills {
